@@ -82,7 +82,7 @@ class Load:
 
     async def run(self) -> None:
         """Send for the time; the rate does not slow down when answers do."""
-        sessions = [asyncio.create_task(self._session()) for _ in range(SESSIONS)]
+        sessions = [asyncio.create_task(self._session(f"127.0.1.{number + 1}")) for number in range(SESSIONS)]
         probe = asyncio.create_task(self._probe())
         begun = time.monotonic()
         while (passed := time.monotonic() - begun) < self.seconds:
@@ -95,8 +95,9 @@ class Load:
             task.cancel()
         await asyncio.gather(*sessions, probe, return_exceptions=True)
 
-    async def _session(self) -> None:
-        reader, writer = await asyncio.open_connection("127.0.0.1", self.port)
+    async def _session(self, source: str) -> None:
+        """Send RCPT from an address of its own: one alone would have half of the callouts."""
+        reader, writer = await asyncio.open_connection("127.0.0.1", self.port, local_addr=(source, 0))
 
         async def say(line: str) -> bytes:
             writer.write(line.encode() + b"\r\n")

@@ -35,7 +35,7 @@ class FakeDirectory:
             for alias, targets in aliases.items()
         }
 
-    def lookup(self, address: Address) -> Found:
+    def lookup(self, address: Address, client: str = "") -> Found:
         self.asked.append(str(address))
         if self.down:
             return Presence.UNKNOWN

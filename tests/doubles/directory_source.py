@@ -23,8 +23,10 @@ def row(url: str, **settings: object) -> SourceSettings:
 
 
 def live_row(name: str, source: LiveSource, **settings: object) -> LiveRow:
-    """A live source with these settings of its row; `key`, `others`, `handed_on` and `upstream_of` are those of `LiveRow`."""
-    own = {key: settings.pop(key) for key in ("key", "others", "handed_on", "upstream_of") if key in settings}
+    """A live source with these settings of its row; `key`, `others`, `handed_on`, `upstream_of` and `room_of` are those of `LiveRow`."""
+    own = {
+        key: settings.pop(key) for key in ("key", "others", "handed_on", "upstream_of", "room_of") if key in settings
+    }
     return LiveRow(row("script:///bin/true", name=name, mode="live", **settings), source, **own)
 
 

@@ -25,12 +25,13 @@ from mailmoat.directory.live.deadlines import Deadlines
 from mailmoat.directory.live.lookups import FAILING_TIME, FAILURES, OPEN_TIME, LiveLookups
 from mailmoat.directory.live.server import LiveServer
 from mailmoat.directory.live.wire import (
-    LONGEST_ADDRESS,
     LONGEST_ANSWER,
+    LONGEST_REQUEST,
     UNKNOWN,
     FrameError,
     Frames,
     LiveReply,
+    Request,
     answer,
     greeting,
     read_answer,
@@ -97,18 +98,18 @@ class TestFrames:
         st.lists(
             st.tuples(
                 st.integers(0, 2**32 - 1),
-                st.text(st.characters(exclude_characters="\n", exclude_categories=["Cs"]), max_size=60),
+                *[st.text(st.characters(exclude_characters="\n", exclude_categories=["Cs"]), max_size=60)] * 3,
             )
         ),
         st.integers(1, 50),
     )
-    def test_lookups_are_read_as_they_were_written_however_they_are_cut(self, asked, size):
-        octets = b"".join(request(number, text) for number, text in asked)
-        frames = Frames(LONGEST_ADDRESS)
+    def test_requests_are_read_as_they_were_written_however_they_are_cut(self, asked, size):
+        octets = b"".join(request(*each) for each in asked)
+        frames = Frames(LONGEST_REQUEST)
         read = []
         for at in range(0, len(octets), size):
             read += [(number, read_request(content)) for number, content in frames.feed(octets[at : at + size])]
-        assert read == [(number, (text, "")) for number, text in asked]
+        assert read == [(number, Request(*lines)) for number, *lines in asked]
 
     @given(
         st.sampled_from(Presence),
@@ -130,7 +131,7 @@ class TestFrames:
 
     def test_a_long_frame_is_refused_before_it_is_read(self):
         with pytest.raises(FrameError):
-            list(Frames(LONGEST_ADDRESS).feed(struct.pack("!II", LONGEST_ADDRESS + 1, 0)))
+            list(Frames(LONGEST_REQUEST).feed(struct.pack("!II", LONGEST_REQUEST + 1, 0)))
 
     def test_a_frame_has_room_for_all_the_targets_that_there_may_be(self):
         reply = LiveReply(Presence.EXISTS, tuple(f"{number:064}@{'d' * 251}.test" for number in range(1000)), "office")
@@ -252,6 +253,49 @@ class TestLiveLookups:
         begun = loop.now_ms
         assert {reply.presence for reply in run(loop, two())} == {Presence.UNKNOWN}
         assert loop.now_ms - begun <= 2100
+
+    @pytest.mark.parametrize("guessers", [1, 2, 3, 8])
+    def test_those_who_guess_leave_room_for_the_others(self, loop, guessers):
+        """Each has a hundred questions on their way all the time, at a server that holds each of them for five seconds, five at a time."""
+        source = Source("ann@local.test", "bob@local.test", delay=5)
+        lookups = LiveLookups(
+            [live_row("hops", source, upstream_of=lambda _: "hop.test", room_of=lambda _: 5, timeout=15)]
+        )
+
+        async def flood():
+            for number in range(100):
+                for guesser in range(guessers):
+                    loop.create_task(lookups.ask(Address.parse(f"g{number}@g{guesser}.test"), f"192.0.2.{guesser}"))
+
+        run(loop, flood())
+        loop.advance(loop.now_ms + 12_000)
+        run(loop, flood())  # of the first ones, the answers are there, or their time is over
+        begun = loop.now_ms
+        assert run(loop, lookups.ask(ANN, "198.51.100.1")).presence is Presence.EXISTS
+        waited = loop.now_ms - begun
+        # Where fewer guess than there are places, one is left free; else it waits for its turn.
+        assert waited <= (5_100 if guessers < 4 else 14_000)
+        assert source.peak <= 5
+        assert run(loop, lookups.ask(BOB)).presence is Presence.EXISTS, "one who is not counted has a turn as well"
+
+    def test_each_server_of_a_source_has_room_of_its_own(self, loop):
+        source = Source(delay=1)
+        lookups = LiveLookups(
+            [
+                live_row(
+                    "hops", source, upstream_of=lambda address: address.domain, room_of={"a.test": 2, "b.test": 3}.get
+                )
+            ]
+        )
+
+        async def many():
+            await asyncio.gather(
+                *(lookups.ask(Address.parse(f"x{number}@{domain}.test")) for number in range(4) for domain in "ab")
+            )
+
+        begun = loop.now_ms
+        run(loop, many())
+        assert (source.peak, loop.now_ms - begun) == (5, 2000)
 
     def test_at_another_name_of_a_domain_each_keeps_its_local_part(self, loop):
         class Renamed(Source):
@@ -527,14 +571,14 @@ class Wire:
 
     def __init__(self, loop):
         self.loop, self.refuses, self.attempts, self.digest = loop, False, 0, "ours"
-        self.protocol, self.asked, self.writes = None, [], 0
-        self._frames = Frames(LONGEST_ADDRESS)
+        self.protocol, self.requests, self.asked, self.writes = None, [], [], 0
+        self._frames = Frames(LONGEST_REQUEST)
 
     async def connect(self, factory):
         self.attempts += 1
         if self.refuses:
             raise ConnectionRefusedError
-        self._frames = Frames(LONGEST_ADDRESS)
+        self._frames = Frames(LONGEST_REQUEST)
         self.protocol = factory()
         self.protocol.connection_made(self)
         self.loop.call_soon(self.greet, self.protocol)
@@ -546,7 +590,9 @@ class Wire:
 
     def write(self, octets):
         self.writes += 1
-        self.asked += [(number, content.decode()) for number, content in self._frames.feed(octets)]
+        for number, content in self._frames.feed(octets):
+            self.requests.append(read_request(content))
+            self.asked.append((number, self.requests[-1].address))
 
     def abort(self):
         protocol, self.protocol = self.protocol, None
@@ -588,6 +634,30 @@ class TestClient:
         replies = [live.lookup(ANN) for _ in range(11)]
         assert [reply.done() for reply in replies] == [False] * 10 + [True]
         assert replies[-1].result() == UNKNOWN
+
+    def test_one_client_leaves_room_for_the_others(self, loop, wire, live, monkeypatch):
+        monkeypatch.setattr(client_module, "MOST", 100)
+
+        def asked_by(client):
+            """How many lookups it has on their way when it wants many."""
+            return [live.lookup(ANN, client).done() for _ in range(150)].count(False)
+
+        assert [asked_by(f"192.0.2.{number}") for number in range(3)] == [9, 8, 7]
+        assert asked_by("2001:db8::1") == 7
+        assert asked_by("2001:db8::2") == 0, "of the same /64"
+        loop.settle()
+        for number, _ in wire.asked[:10]:
+            wire.say(number, LiveReply(Presence.ABSENT))
+        assert asked_by("192.0.2.0") == 7, "as many as the last one, which was left as much"
+        assert asked_by("") == 100 - 9 - 8 - 7 - 7 + 10 - 7, "one who is not counted may have what is left"
+        assert live.lookup(ANN).result() == UNKNOWN
+        loop.advance(loop.now_ms + 5001)
+        assert (asked_by("192.0.2.9"), len(live._of_client)) == (9, 1)
+
+    def test_each_client_is_named_as_its_lookups_are_counted(self, loop, wire, live):
+        live.lookup(ANN, "2001:db8::1:2:3:4")
+        loop.settle()
+        assert wire.requests == [Request("ann@local.test", "2001:db8::")]
 
     def test_no_answer_in_time_is_unknown(self, loop, wire, live):
         first = live.lookup(ANN)

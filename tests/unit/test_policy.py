@@ -253,7 +253,7 @@ def test_relay_comes_before_the_directory():
 
 def test_a_directory_may_answer_later():
     known = FakeDirectory(["alice@example.test"], unknown=["carol@example.test"])
-    judge = recipient_filter(load(), SimpleNamespace(lookup=lambda recipient: later(known.lookup(recipient))))
+    judge = recipient_filter(load(), SimpleNamespace(lookup=lambda recipient, _client: later(known.lookup(recipient))))
     assert asyncio.run(awaited(judge("alice@example.test"))) is PASS
     assert asyncio.run(awaited(judge("bob@example.test"))) == Reject(USER_UNKNOWN, RecipientRule.UNKNOWN)
     assert isinstance(asyncio.run(awaited(judge("carol@example.test"))), Tempfail)
@@ -264,7 +264,7 @@ def test_a_directory_may_answer_later():
 @pytest.mark.parametrize("answer", [None, True, "exists", 0, "absent"])
 def test_an_answer_the_filter_does_not_know_is_451_and_never_user_unknown(answer, waits, monkeypatch):
     monkeypatch.setattr(maillog._stream, "write", lambda name, level, fields: None)
-    directory = SimpleNamespace(lookup=lambda _: later(answer) if waits else answer)
+    directory = SimpleNamespace(lookup=lambda *_: later(answer) if waits else answer)
     verdict = pipeline(load(), directory).run(Stage.RCPT, view(recipient=address("alice@example.test")))
     verdict = asyncio.run(awaited(verdict)) if waits else verdict
     assert isinstance(verdict, Tempfail)

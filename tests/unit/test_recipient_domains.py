@@ -168,7 +168,7 @@ def test_guesses_at_spellings_of_one_mailbox_are_one_guess():
             noted.append(guess)
 
     class Nobody:
-        def lookup(self, _address):
+        def lookup(self, _address, _client=""):
             return Presence.ABSENT
 
     environment = {

@@ -88,3 +88,73 @@ def test_one_who_gives_up_in_the_line_leaves_its_place_to_no_one(loop):
     task = loop.create_task(all_of_them())
     loop.advance(loop.now_ms + 5000)
     assert task.result() == (Unanswered.NO_ROOM, False, "answer", "answer", 0)
+
+
+def test_lines_have_room_in_turns_however_long_they_are_and_who_is_late(loop):
+    begun = []
+
+    async def ask(key):
+        begun.append(key)
+        await asyncio.sleep(1)
+
+    async def all_of_them():
+        flights = SingleFlight(ask, 1)
+        long = [
+            asyncio.create_task(flights.answer(f"{share}{number}", 60.0, (share,)))
+            for share in "ab"
+            for number in range(8)
+        ]
+        await asyncio.sleep(2.5)
+        await asyncio.gather(*(flights.answer(f"{share}0", 60.0, (share,)) for share in "cd"))
+        await asyncio.gather(*long)
+
+    task = loop.create_task(all_of_them())
+    loop.advance(loop.now_ms + 30_000)
+    task.result()
+    assert begun[:9] == ["a0", "a1", "b0", "a2", "b1", "c0", "d0", "a3", "b2"]
+
+
+@pytest.mark.parametrize("keeps_room", [True, False])
+def test_what_nobody_waits_for_keeps_its_room_where_that_is_a_connection(loop, keeps_room):
+    running = []
+
+    async def ask(key):
+        running.append(key)
+        await asyncio.sleep(10)
+        return key
+
+    async def all_of_them():
+        flights = SingleFlight(ask, 1, keeps_room=keeps_room)
+        assert await flights.answer("slow", 1.0) is Unanswered.BUDGET
+        other = asyncio.create_task(flights.answer("other", 60.0))
+        await asyncio.sleep(1)
+        assert running == (["slow"] if keeps_room else ["slow", "other"])
+        if keeps_room:
+            assert await flights.answer("slow", 60.0) == "slow"
+        assert await other == "other"
+        assert (len(flights), flights._room) == (0, 1)
+
+    task = loop.create_task(all_of_them())
+    loop.advance(loop.now_ms + 60_000)
+    task.result()
+
+
+def test_who_asks_what_waits_in_the_line_of_another_does_not_wait_there(loop):
+    async def ask(key):
+        await asyncio.sleep(1)
+        return key
+
+    async def all_of_them():
+        flights = SingleFlight(ask, 2)
+        waiting = [asyncio.create_task(flights.answer(number, 60.0, ("a",))) for number in range(10)]
+        await asyncio.sleep(0)
+        begun = loop.time()
+        assert await flights.answer(9, 60.0, ("b",)) == 9
+        assert loop.time() - begun == 1
+        more = [asyncio.create_task(flights.answer(number, 60.0, ("b",))) for number in range(7, 10)]
+        assert await asyncio.gather(*waiting, *more) == [*range(10), 7, 8, 9]
+        assert (flights._lines, flights._taken, flights._room) == ({}, {}, 2)
+
+    task = loop.create_task(all_of_them())
+    loop.advance(loop.now_ms + 60_000)
+    task.result()

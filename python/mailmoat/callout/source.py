@@ -96,6 +96,7 @@ class NextHopSource:
         self._loop = asyncio.get_running_loop()
         self._table = route_table(settings)
         self._names = destination_names(self._table)
+        self._room = {name: route.connections_for_callouts for route, name in self._names.items()}
         self._pools: dict[str, Pool] = {}
         self._tests: set[asyncio.Task[None]] = set()
         self._connections, self._allowances = WorkerConnections(row.concurrency), list[SharedAllowance]()
@@ -130,6 +131,10 @@ class NextHopSource:
     def upstream_of(self, address: Address) -> str:
         """Return where an address is asked for: an outage there says nothing of the others."""
         return self._names[self._table.find(address.domain)]
+
+    def room_of(self, upstream: str) -> int:
+        """Return how many callouts there can be at the same time: each has a connection."""
+        return self._room[upstream]
 
     def refused_late(self, address: Address, reply: str) -> bool:
         """Take the reply with which a delivery failed to an address that the next hop had accepted; return whether it has to be asked again."""

@@ -188,7 +188,7 @@ class _LiveSources:
         self._own: LiveLookups | None = None
         self._opened: list[LiveSource] = []
 
-    async def lookup(self, address: Address) -> LiveReply:
+    async def lookup(self, address: Address, client: str = "") -> LiveReply:  # noqa: ARG002 - nobody else asks
         """Return what the sources say."""
         from mailmoat.directory.configured import CommandClient
         from mailmoat.directory.live.wire import UNKNOWN

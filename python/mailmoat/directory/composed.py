@@ -44,8 +44,8 @@ _NO_ANSWER: Final = "the directory process does not answer: mailmoat status says
 class LookupClient(Protocol):
     """Asks the live sources, as `LiveClient` does."""
 
-    def lookup(self, address: Address) -> Awaitable[LiveReply]:
-        """Ask about an address; UNKNOWN when nobody answers."""
+    def lookup(self, address: Address, client: str = "") -> Awaitable[LiveReply]:
+        """Ask about an address; UNKNOWN when nobody answers. See `Directory` for the client."""
 
     def close(self) -> None:
         """Ask no more."""
@@ -137,7 +137,7 @@ class ComposedDirectory:
             (row, self.freshness.of(row.name), self.doubt(number, row)) for number, row in self._synchronised.items()
         ]
 
-    def lookup(self, address: Address) -> Found | Awaitable[Found]:
+    def lookup(self, address: Address, client: str = "") -> Found | Awaitable[Found]:
         """Say whether `address` exists, and who gets its mail if that is not itself."""
         found, decides, others, _, _ = self._resolve(address)
         if decides:
@@ -145,7 +145,7 @@ class ComposedDirectory:
         asked = [each for each in (address, *others) if self._live_for(each) is not None]
         if self.live is None or not asked:
             return self._not_found(address, others)
-        return Later(partial(self._ask, self.live, address, others, asked))
+        return Later(partial(self._ask, partial(self.live.lookup, client=client), address, others, asked))
 
     def explain(self, address: Address) -> str | Awaitable[str]:
         """Say which entry of which source decides about `address`, or which sources may have it."""
@@ -211,11 +211,15 @@ class ComposedDirectory:
         return f"{address}: absent ({'; '.join(['neither it nor its domain is listed', *ages, *more])})"
 
     async def _ask(
-        self, live: LookupClient, address: Address, others: Sequence[Address], asked: list[Address]
+        self,
+        ask: Callable[[Address], Awaitable[LiveReply]],
+        address: Address,
+        others: Sequence[Address],
+        asked: list[Address],
     ) -> Found:
         unknown = False
         for each in asked:
-            reply = await live.lookup(each)
+            reply = await ask(each)
             if reply.presence is Presence.EXISTS:
                 return _redirected(_targets(each, others, reply))
             unknown |= reply.presence is Presence.UNKNOWN

@@ -34,15 +34,15 @@ class CommandClient:
         self._path, self._digest = live_path(settings.spool_dir), live_digest(settings)
         self._seconds = live_seconds(settings)
 
-    async def lookup(self, address: Address) -> LiveReply:
+    async def lookup(self, address: Address, client: str = "") -> LiveReply:
         """See `LiveClient`."""
-        client = LiveClient(asyncio.get_running_loop(), self._path, self._digest, self._seconds)
-        client.start()
+        live = LiveClient(asyncio.get_running_loop(), self._path, self._digest, self._seconds)
+        live.start()
         try:
-            reply = await client.lookup(address)
-            return reply._replace(source=_OTHER) if client.differs else reply
+            reply = await live.lookup(address, client)
+            return reply._replace(source=_OTHER) if live.differs else reply
         finally:
-            client.close()
+            live.close()
 
     def close(self) -> None:
         """Do nothing: no connection is kept."""

@@ -61,10 +61,11 @@ DIRECTORY_STATE: Final = Family(
 class Directory(Protocol):
     """A source of recipients.
 
-    `lookup` answers at once from memory, as the file does, or returns an awaitable of the same answers when a server is asked.
+    `lookup` answers at once from memory, as the file does, or returns an awaitable of the same answers when a server is asked. `client` is the
+    address of the host that names the recipient: it gets its share of what a server is asked, and no more; empty = it is not counted.
     """
 
-    def lookup(self, address: Address) -> Found | Awaitable[Found]:
+    def lookup(self, address: Address, client: str = "") -> Found | Awaitable[Found]:
         """Say whether `address` exists, and who gets its mail if that is not itself."""
 
     def explain(self, address: Address) -> str | Awaitable[str]:

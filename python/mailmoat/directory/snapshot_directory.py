@@ -112,7 +112,7 @@ class SnapshotDirectory:
         """Map the snapshot anew if it was replaced, and say whether it was."""
         return self.file.refresh()
 
-    def lookup(self, address: Address) -> Found:
+    def lookup(self, address: Address, client: str = "") -> Found:  # noqa: ARG002 - no server is asked
         """Say whether `address` exists, and who gets its mail if that is not itself."""
         return self.resolve(address).found
 

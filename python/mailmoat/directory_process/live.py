@@ -45,7 +45,14 @@ def _live_row(settings: Settings, row: SourceSettings) -> LiveRow:
         )
     hop = open_next_hop(settings, row)
     # Only the next hop itself can say whether a subaddress exists, or another spelling.
-    return LiveRow(row, hop, key=normalisation.key, upstream_of=hop.upstream_of, answer_time=answer_time(row))
+    return LiveRow(
+        row,
+        hop,
+        key=normalisation.key,
+        upstream_of=hop.upstream_of,
+        room_of=hop.room_of,
+        answer_time=answer_time(row),
+    )
 
 
 def open_live_row(settings: Settings, row: SourceSettings) -> LiveSource:

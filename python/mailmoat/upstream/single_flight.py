@@ -2,20 +2,19 @@
 
 There is room for so many queries at a time, and none of those between whom it is shared (such as clients and zones) takes more of it than
 it leaves free: one that has no query on its way yet finds room, though hundreds of others fill what they can. A query that finds none
-waits in line.
+waits in the line of those who ask, and counts to the first of them whose turn comes. The lines have room in turns, so a long one delays no other by
+more than its turn.
 
-A query that nobody waits for any more takes no room. It goes on all the same, since its answer, or that there was none, is worth
-keeping, until its socket is needed for another one.
+A query that nobody waits for any more goes on, since its answer, or that there was none, is worth keeping. Where room is for waiting alone, as with
+sockets, it takes none, and goes on until its socket is needed for another one. Else it keeps its room.
 """
 
 from __future__ import annotations
 
 import asyncio
-import heapq
 from collections import Counter
 from enum import Enum
 from functools import partial
-from itertools import count
 from typing import TYPE_CHECKING, Generic, TypeVar
 
 if TYPE_CHECKING:
@@ -39,18 +38,19 @@ class Unanswered(Enum):
 class _InFlight(Generic[K, A]):
     """A query, from when it is asked until its answer comes."""
 
-    __slots__ = ("answer", "askers", "key", "place", "shares", "task")
+    __slots__ = ("answer", "askers", "key", "lines", "shares", "task")
 
-    def __init__(self, key: K, shares: tuple[Hashable, ...]) -> None:
+    def __init__(self, key: K) -> None:
         self.key = key
-        self.shares = shares
+        self.shares: tuple[Hashable, ...] = ()
+        """What it counts to, from when it is begun."""
         self.answer: asyncio.Future[A | Unanswered] = asyncio.get_running_loop().create_future()
         self.askers: set[asyncio.Future[None]] = set()
         """Who wait for the answer. While there are any the query has its room, or a place in the line."""
         self.task: asyncio.Task[A] | None = None
         """None in the line."""
-        self.place = 0
-        """Where it is, or has been, in the line, from 1; 0 = it never was there."""
+        self.lines: set[tuple[Hashable, ...]] = set()
+        """The lines that it is in, or has been."""
 
     def settle(self, answer: A | Unanswered | BaseException) -> None:
         """Give the answer, or what was raised in its place, to all who wait."""
@@ -65,13 +65,16 @@ class _InFlight(Generic[K, A]):
 class SingleFlight(Generic[K, A]):
     """Asked and not yet answered. `ask` puts a query to the servers; what it raises comes out of `answer`."""
 
-    def __init__(self, ask: Callable[[K], Coroutine[object, object, A]], most: int) -> None:
-        """Make room for `most` queries on their way at a time."""
+    def __init__(
+        self, ask: Callable[[K], Coroutine[object, object, A]], most: int, *, keeps_room: bool = False
+    ) -> None:
+        """Make room for `most` queries on their way at a time; `keeps_room`: also of those that nobody waits for any more."""
         self._ask = ask
+        self._keeps_room = keeps_room
         self._in_flight: dict[K, _InFlight[K, A]] = {}
         self._lines: dict[tuple[Hashable, ...], dict[K, _InFlight[K, A]]] = {}
-        """What waits for room, by the shares it counts to: where the first of them finds none, the others find none either."""
-        self._places = count(1)
+        """What waits for room, by the shares it counts to: where the first of a line finds none, the others find none either. The line whose turn is
+        next comes first."""
         self._abandoned: dict[K, _InFlight[K, A]] = {}
         """Nobody waits for them; the oldest first."""
         self._room = most
@@ -92,17 +95,17 @@ class SingleFlight(Generic[K, A]):
         """
         flight = self._in_flight.get(key)
         if flight is None:
-            flight = self._in_flight[key] = _InFlight(key, shares)
+            flight = self._in_flight[key] = _InFlight(key)
         loop = asyncio.get_running_loop()
         asker: asyncio.Future[None] = loop.create_future()
         flight.askers.add(asker)
         if self._abandoned.pop(key, None):
             self._count(flight, 1)
-        elif flight.task is None and self._has_room(flight.shares) and not self._admitting:
-            self._start(flight)
-        elif flight.task is None and not flight.place:
-            flight.place = next(self._places)
-            self._lines.setdefault(flight.shares, {})[key] = flight
+        elif flight.task is None and self._has_room(shares) and not self._admitting:
+            self._start(flight, shares)
+        elif flight.task is None:
+            flight.lines.add(shares)
+            self._lines.setdefault(shares, {})[key] = flight
         timer = loop.call_later(seconds, _wake, asker)
         try:
             await asker
@@ -113,15 +116,14 @@ class SingleFlight(Generic[K, A]):
                 self._abandon(flight)
         if flight.answer.done():
             return flight.answer.result()
-        return Unanswered.NO_ROOM if flight.place else Unanswered.BUDGET
+        return Unanswered.NO_ROOM if flight.lines else Unanswered.BUDGET
 
     async def close(self) -> None:
         """Give all of them up."""
         tasks = [flight.task for flight in self._in_flight.values() if flight.task]
-        for line in self._lines.values():
-            for flight in line.values():
-                flight.settle(Unanswered.BROKEN)
-                del self._in_flight[flight.key]
+        for flight in [flight for flight in self._in_flight.values() if flight.task is None]:
+            flight.settle(Unanswered.BROKEN)
+            del self._in_flight[flight.key]
         self._lines.clear()
         for task in tasks:
             task.cancel()
@@ -138,8 +140,9 @@ class SingleFlight(Generic[K, A]):
             if not self._taken[share]:
                 del self._taken[share]
 
-    def _start(self, flight: _InFlight[K, A]) -> None:
-        self._leave_line(flight)
+    def _start(self, flight: _InFlight[K, A], shares: tuple[Hashable, ...]) -> None:
+        self._leave_lines(flight)
+        flight.shares = shares
         self._count(flight, 1)
         if len(self._abandoned) > self._room:
             self._give_up(next(iter(self._abandoned.values())))
@@ -153,17 +156,17 @@ class SingleFlight(Generic[K, A]):
 
     def _abandon(self, flight: _InFlight[K, A]) -> None:
         if flight.task is None:
-            self._leave_line(flight)
+            self._leave_lines(flight)
             del self._in_flight[flight.key]
-            return
-        self._abandoned[flight.key] = flight
-        self._free(flight)
+        elif not self._keeps_room:
+            self._abandoned[flight.key] = flight
+            self._free(flight)
 
     def _land(self, flight: _InFlight[K, A], task: asyncio.Task[A]) -> None:
         if self._in_flight.get(flight.key) is flight:
             del self._in_flight[flight.key]
             self._abandoned.pop(flight.key, None)
-        if flight.askers:
+        if flight.askers or self._keeps_room:
             self._free(flight)
         if task.cancelled():
             flight.settle(Unanswered.BROKEN)
@@ -176,26 +179,19 @@ class SingleFlight(Generic[K, A]):
             self._admitting = True
             asyncio.get_running_loop().call_soon(self._admit)
 
-    def _leave_line(self, flight: _InFlight[K, A]) -> None:
-        line = self._lines.get(flight.shares, {})
-        if line.pop(flight.key, None) and not line:
-            del self._lines[flight.shares]
+    def _leave_lines(self, flight: _InFlight[K, A]) -> None:
+        for shares in flight.lines:
+            line = self._lines[shares]
+            del line[flight.key]
+            if not line:
+                del self._lines[shares]
 
     def _admit(self) -> None:
-        """Let go on, in the order of the line, what there is room for."""
+        """Let go on what there is room for: the first of each line, in turns."""
         self._admitting = False
-        heads = [(_first(line).place, shares) for shares, line in self._lines.items()]
-        heapq.heapify(heads)
-        while heads and self._room:
-            _, shares = heapq.heappop(heads)
-            if self._has_room(shares):
-                self._start(_first(self._lines[shares]))
-                if line := self._lines.get(shares):
-                    heapq.heappush(heads, (_first(line).place, shares))
-
-
-def _first(line: dict[K, _InFlight[K, A]]) -> _InFlight[K, A]:
-    return next(iter(line.values()))
+        while self._room and (shares := next(filter(self._has_room, self._lines), None)) is not None:
+            line = self._lines[shares] = self._lines.pop(shares)  # its next turn comes after those of the others
+            self._start(next(iter(line.values())), shares)
 
 
 def _wake(asker: asyncio.Future[None]) -> None:

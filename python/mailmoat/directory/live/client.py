@@ -1,7 +1,8 @@
 """The worker's side of live lookups: one connection to the directory process, and all lookups of this worker on it.
 
 Promises: a lookup never raises and never waits for more than its time; whatever happens to the directory process, the answer is UNKNOWN
-then, never ABSENT. Thousands of lookups can be on their way; each costs a number and a future, no timer, no task and no thread.
+then, never ABSENT. Thousands of lookups can be on their way; each costs a number and a future, no timer, no task and no thread. One client
+has no more of them than a part of what is left, so that there is room for the others: one more is UNKNOWN at once.
 The directory process says first which sources it has. One with other sources, as before a reload has ended, is asked nothing: what
 they do not have may exist. A connection that is lost is made again, at longer and longer intervals. Lookups wait for that for `GRACE`, as a process that ended is
 started again at once, and are sent anew; after that they are UNKNOWN at once, until the process is back.
@@ -10,6 +11,7 @@ started again at once, and are sent anew; after that they are UNKNOWN at once, u
 from __future__ import annotations
 
 import asyncio
+from collections import Counter
 from contextlib import suppress
 from functools import partial
 from typing import TYPE_CHECKING, Final, NamedTuple, cast
@@ -25,12 +27,12 @@ from mailmoat.directory.live.wire import (
     Frames,
     LiveReply,
     read_answer,
-    refusal,
     request,
 )
 from mailmoat.directory.pause import pause
 from mailmoat.growing_pause import next_pause
 from mailmoat.metrics import Family, single
+from mailmoat.net.address import site
 from mailmoat.net.unix_socket import short_path
 
 if TYPE_CHECKING:
@@ -44,6 +46,8 @@ if TYPE_CHECKING:
 
 MOST: Final = 20_000
 """Lookups on their way at a time; one more is UNKNOWN."""
+SHARE: Final = 10
+"""A client may have the tenth part of the lookups that are left."""
 GRACE: Final = 2.0
 """Seconds that lookups wait for a directory process that is away."""
 FIRST_PAUSE: Final = 0.05
@@ -62,6 +66,7 @@ IN_FLIGHT: Final = single("mailmoat_directory_live_lookups", "Live lookups of re
 
 class _Lookup(NamedTuple):
     text: str
+    client: str
     limit: int
     """In the deadlines."""
     reply: asyncio.Future[LiveReply]
@@ -87,6 +92,8 @@ class LiveClient:
         self._connect = connect or self._connect_unix
         self._waiting: dict[int, _Lookup] = {}
         """By number."""
+        self._of_client: Counter[str] = Counter()
+        """How many of them each client has."""
         self._number = 0
         self._limits = Deadlines(seconds, loop)
         """When a lookup is given up."""
@@ -112,20 +119,23 @@ class LiveClient:
             transport.abort()
         self._give_up()
 
-    def lookup(self, address: Address) -> asyncio.Future[LiveReply]:
-        """Ask about a normalised address; the future has a value in any case, in time."""
+    def lookup(self, address: Address, client: str = "") -> asyncio.Future[LiveReply]:
+        """Ask about a normalised address; the future has a value in any case, in time. See `Directory` for the client."""
         reply: asyncio.Future[LiveReply] = self._loop.create_future()
-        if self._closed or len(self._waiting) >= MOST or (self._transport is None and self._lost_at is None):
+        client = site(client)
+        if self._closed or not self._has_room(client) or (self._transport is None and self._lost_at is None):
             self._unanswered(reply)
             return reply
         number = self._number = (self._number + 1) % NUMBERS
         text = str(address)
         try:
-            frame = request(number, text)
+            frame = request(number, text, client)
         except ValueError:
             self._unanswered(reply)
             return reply
-        self._waiting[number] = _Lookup(text, self._limits.begin(partial(self._expire, number)), reply)
+        self._waiting[number] = _Lookup(text, client, self._limits.begin(partial(self._expire, number)), reply)
+        if client:
+            self._of_client[client] += 1
         if self._transport is not None:
             self._send(frame)
         return reply
@@ -134,7 +144,7 @@ class LiveClient:
         """Say that a next hop has refused a message for an address, if the directory process can be told now."""
         if self._transport is not None:
             with suppress(ValueError):
-                self._send(refusal(address, reply))
+                self._send(request(0, address, refusal=reply))
 
     def publish(self) -> None:
         """Set this worker's gauge."""
@@ -150,7 +160,7 @@ class LiveClient:
             return
         self._transport, self._lost_at, self.differs = transport, None, False
         for number, asked in self._waiting.items():
-            self._send(request(number, asked.text))
+            self._send(request(number, asked.text, asked.client))
 
     def answered(self, number: int, reply: LiveReply) -> None:
         """Take an answer; one that nobody waits for any more is ignored."""
@@ -158,6 +168,7 @@ class LiveClient:
         if asked is None:
             return
         self._limits.end(asked.limit)
+        self._forget(asked)
         if not asked.reply.done():
             asked.reply.set_result(reply)
         if self._metrics is not None:
@@ -217,14 +228,30 @@ class LiveClient:
 
     def _expire(self, number: int) -> None:
         """Give up a lookup that has waited long enough."""
-        self._unanswered(self._waiting.pop(number).reply)
+        asked = self._waiting.pop(number)
+        self._forget(asked)
+        self._unanswered(asked.reply)
 
     def _give_up(self) -> None:
         """Give up all."""
         self._limits.end_all()
         waiting, self._waiting = self._waiting, {}
+        self._of_client.clear()
         for asked in waiting.values():
             self._unanswered(asked.reply)
+
+    # --- room ---
+
+    def _has_room(self, client: str) -> bool:
+        left = MOST - len(self._waiting)
+        return left > 0 and (not client or self._of_client.get(client, 0) < max(1, left // SHARE))
+
+    def _forget(self, asked: _Lookup) -> None:
+        """Count one lookup less of its client."""
+        if asked.client:
+            self._of_client[asked.client] -= 1
+            if not self._of_client[asked.client]:
+                del self._of_client[asked.client]
 
     def _unanswered(self, reply: asyncio.Future[LiveReply]) -> None:
         if not reply.done():

@@ -2,7 +2,8 @@
 
 Promises: equal lookups at the same time are one; an answer is kept for its time; a source is asked so many lookups at a time, each has
 its time, and a source that does not answer is not asked for a while, so that nobody waits in vain. One that answers some and is slow with
-others, as a server that holds its refusals is, is not away. An outage is UNKNOWN, never ABSENT, and
+others, as a server that holds its refusals is, is not away. No client has more of these lookups than it leaves free, and what waits is asked for in turns, so
+that one which guesses addresses leaves room for the others. An outage is UNKNOWN, never ABSENT, and
 never raised; an address that a source had is EXISTS during an outage, as long as `max_age` permits. ABSENT needs the answer of every
 source that is responsible for the domain. One lookup that fails at a source which answers others is no outage: strangers choose the addresses.
 
@@ -69,11 +70,11 @@ class LiveLookups:
             reply = LiveReply(Presence.ABSENT, (), asked.row.name)
         return reply if reply.source else UNKNOWN
 
-    async def ask(self, address: Address) -> LiveReply:
-        """Return what the sources say; UNKNOWN where none is responsible."""
+    async def ask(self, address: Address, client: str = "") -> LiveReply:
+        """Return what the sources say; UNKNOWN where none is responsible. `client` gets its share of the lookups and no more; empty = none is counted."""
         reply, silent = UNKNOWN, None
         for asked in self._of(address):
-            answer = await asked.find(address)
+            answer = await asked.find(address, client)
             if answer is None:
                 silent = asked.row if silent is None or silent.accepts_unknown else silent
             elif answer.presence is Presence.EXISTS:
@@ -93,7 +94,8 @@ class LiveLookups:
     async def close(self) -> None:
         """Give up what runs, and close the sources."""
         for asked in self._asked:
-            await asked.in_flight.close()
+            for in_flight in asked.in_flight.values():
+                await in_flight.close()
             if isinstance(asked.row.source, Closing):
                 await asked.row.source.close()
 
@@ -125,7 +127,8 @@ class _SourceLookups:
         """When a lookup that goes on counts as an outage."""
         self._limits = Deadlines(max(row.settings.timeout, row.answer_time))
         """When one is given up."""
-        self.in_flight: SingleFlight[Address, LiveAnswer | None] = SingleFlight(self._ask, row.settings.concurrency)
+        self.in_flight: dict[str, SingleFlight[Address, LiveAnswer | None]] = {}
+        """By upstream: each has room of its own, which a lookup keeps as long as it holds a connection."""
 
     def report(self) -> LiveState:
         """Return what is known of the source, for the administrator."""
@@ -144,13 +147,13 @@ class _SourceLookups:
             self._counts[SourceAnswer.CACHED] += 1
         return answer
 
-    async def find(self, address: Address) -> LiveAnswer | None:
+    async def find(self, address: Address, client: str) -> LiveAnswer | None:
         """Return the answer of the source; None when there is none."""
-        answer = await self._find(address)
+        answer = await self._find(address, client)
         for other in self.row.others(address):
             if answer is None or answer.presence is not Presence.ABSENT:
                 break
-            answer = self.row.answer_of(other, address, await self._find(other))
+            answer = self.row.answer_of(other, address, await self._find(other, client))
         return answer
 
     def refused_late(self, address: Address, reply: str) -> None:
@@ -160,7 +163,7 @@ class _SourceLookups:
         if kept is not None and isinstance(self.row.source, Refutable) and self.row.source.refused_late(address, reply):
             self._present.put(self.row.key(address), kept, now)
 
-    async def _find(self, address: Address) -> LiveAnswer | None:
+    async def _find(self, address: Address, client: str) -> LiveAnswer | None:
         answer = self._fresh(address)
         if answer is not None:
             return answer
@@ -168,10 +171,18 @@ class _SourceLookups:
         if self._breakers.refuses(upstream):
             self._counts[SourceAnswer.REFUSED] += 1
         else:
-            found = await self.in_flight.answer(address, self._settings.timeout, _shares(upstream))
+            found = await self._single_flight(upstream).answer(
+                address, self._settings.timeout, (client,) if client else ()
+            )
         if isinstance(found, LiveAnswer) and found.presence is not Presence.UNKNOWN:
             return found
         return self._stale(address)
+
+    def _single_flight(self, upstream: str) -> SingleFlight[Address, LiveAnswer | None]:
+        if upstream not in self.in_flight:
+            room = min(self.row.room_of(upstream), self._settings.concurrency)
+            self.in_flight[upstream] = SingleFlight(self._ask, room, keeps_room=True)
+        return self.in_flight[upstream]
 
     async def _ask(self, address: Address) -> LiveAnswer | None:
         """Ask the source; the answer is kept, whether or not somebody still waits for it."""
@@ -288,11 +299,6 @@ class _SourceLookups:
         self._state.error = error
         if is_new:
             self._changed(self._state)
-
-
-def _shares(upstream: str) -> tuple[str, ...]:
-    """Return what a lookup counts against: its server, where a source has several that fail independently."""
-    return (upstream,) if upstream else ()
 
 
 def _size(key: str, kept: tuple[float, LiveAnswer]) -> int:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from dataclasses import dataclass
 from operator import attrgetter
 from typing import TYPE_CHECKING, Protocol, runtime_checkable
@@ -26,6 +27,10 @@ def _one_upstream(_address: Address) -> str:
     return ""
 
 
+def _all_room(_upstream: str) -> int:
+    return sys.maxsize
+
+
 @runtime_checkable
 class Refutable(Protocol):
     """A source whose answers a later refusal of a message can prove wrong."""
@@ -48,6 +53,8 @@ class LiveRow:
     """What a target of one of these others is for a subaddress: the same with its detail, or as it is."""
     upstream_of: Callable[[Address], str] = _one_upstream
     """Which of its servers an address is asked for at, where it has different ones: an outage of one says nothing of the others."""
+    room_of: Callable[[str], int] = _all_room
+    """How many lookups one of its servers takes at the same time, where that is less than `concurrency`."""
     answer_time: float = 0.0
     """Seconds after which a lookup is given up that goes on without anybody who waits, for its answer to be kept; `timeout` where that is longer."""
 

@@ -12,14 +12,14 @@ import os
 from typing import TYPE_CHECKING, Final, cast
 
 from mailmoat._native import Address
-from mailmoat.directory.live.wire import LONGEST_ADDRESS, UNKNOWN, FrameError, Frames, answer, greeting, read_request
+from mailmoat.directory.live.wire import LONGEST_REQUEST, UNKNOWN, FrameError, Frames, answer, greeting, read_request
 from mailmoat.net.unix_socket import account_of, listen
 
 if TYPE_CHECKING:
     from pathlib import Path
 
     from mailmoat.directory.live.lookups import LiveLookups
-    from mailmoat.directory.live.wire import LiveReply
+    from mailmoat.directory.live.wire import LiveReply, Request
 
 MOST: Final = 20_000
 """Lookups of one connection on their way; beyond that it is not read on."""
@@ -56,7 +56,7 @@ class LiveConnection(asyncio.Protocol):
 
     def __init__(self, server: LiveServer, loop: asyncio.AbstractEventLoop) -> None:
         self._server, self._loop = server, loop
-        self._frames = Frames(LONGEST_ADDRESS)
+        self._frames = Frames(LONGEST_REQUEST)
         self._running: set[asyncio.Task[None]] = set()
         self._is_full = self._is_deaf = False
         self._answers: list[bytes] = []
@@ -78,7 +78,7 @@ class LiveConnection(asyncio.Protocol):
         """Answer what can be said at once, and begin the other lookups."""
         try:
             for number, content in self._frames.feed(data):
-                self._take(number, *read_request(content))
+                self._take(number, read_request(content))
         except FrameError:
             self.end()
 
@@ -102,30 +102,30 @@ class LiveConnection(asyncio.Protocol):
         """Close it."""
         self._transport.abort()
 
-    def _take(self, number: int, text: str, refusal: str) -> None:
+    def _take(self, number: int, asked: Request) -> None:
         try:
-            address = Address.parse(text)
+            address = Address.parse(asked.address)
         except ValueError:
             self._write(number, UNKNOWN)
             return
-        if refusal:
-            self._server.lookups.refused_late(address, refusal)
+        if asked.refusal:
+            self._server.lookups.refused_late(address, asked.refusal)
             return
         known = self._server.lookups.known(address)
         if known is not None:
             self._write(number, known)
             return
-        task = self._loop.create_task(self._ask(number, address))
+        task = self._loop.create_task(self._ask(number, address, asked.client))
         self._running.add(task)
         task.add_done_callback(self._done)
         if len(self._running) >= MOST:
             self._is_full = True
             self._follow()
 
-    async def _ask(self, number: int, address: Address) -> None:
+    async def _ask(self, number: int, address: Address, client: str) -> None:
         reply = UNKNOWN
         try:
-            reply = await self._server.lookups.ask(address)
+            reply = await self._server.lookups.ask(address, client)
         finally:
             self._write(number, reply)
 

@@ -1,8 +1,8 @@
 """What workers and the directory process say to each other over the socket `SPOOL/directory/live`.
 
 A frame is its length and a number, four octets each in network order, and as many octets as the length says. The directory process says first
-which sources it asks (`greeting`); in a reload that may be those of before, and a worker asks only its own. A worker sends an address, with
-the reply of a next hop behind it where that has refused a message for the address. The answer to an address alone has the same number, one octet for what
+which sources it asks (`greeting`); in a reload that may be those of before, and a worker asks only its own. A worker sends lines: an address, the client that
+names it, and the reply of a next hop where that has refused a message for the address; without a reply it is a lookup. The answer to that has the same number, one octet for what
 is known of the address, and lines: the name of the source that decided, and the addresses that get the mail instead. Lookups and
 answers are in no common order. Both sides are bounded: a peer that sends a longer frame, or one that cannot be read, loses the connection.
 Pure: no socket, no clock.
@@ -18,7 +18,7 @@ from mailmoat.directory.directory import Presence
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-LONGEST_ADDRESS: Final = 2048
+LONGEST_REQUEST: Final = 2048
 """Octets of a request: more than any address of an envelope has (RFC 5321 4.5.3.1)."""
 LONGEST_ANSWER: Final = 1 << 19
 """Octets of an answer: a thousand targets, the longest there are."""
@@ -31,6 +31,16 @@ _MEANINGS: Final = {code[0]: presence for presence, code in _CODES.items()}
 
 class FrameError(Exception):
     """What came is no frame of ours."""
+
+
+class Request(NamedTuple):
+    """What a worker sends."""
+
+    address: str
+    client: str = ""
+    """The client that names the address, as its lookups are counted; empty where they are not."""
+    refusal: str = ""
+    """How a next hop refused a message for the address; empty for a lookup."""
 
 
 class LiveReply(NamedTuple):
@@ -75,17 +85,12 @@ def greeting(digest: str) -> bytes:
     return _PREFIX.pack(len(content), 0) + content
 
 
-def request(number: int, address: str) -> bytes:
-    """Return the frame that asks for an address; ValueError where it is too long."""
-    content = address.encode()
-    if len(content) > LONGEST_ADDRESS:
+def request(number: int, address: str, client: str = "", refusal: str = "") -> bytes:
+    """Return the frame of a `Request`; one with a refusal has no answer. ValueError where it is too long."""
+    content = f"{address}\n{client}\n{refusal}".encode()
+    if len(content) > LONGEST_REQUEST:
         raise ValueError("the address is too long")
     return _PREFIX.pack(len(content), number) + content
-
-
-def refusal(address: str, reply: str) -> bytes:
-    """Return the frame that says how a next hop refused a message for an address; it has no answer. ValueError where it is too long."""
-    return request(0, f"{address}\n{reply}")
 
 
 def answer(number: int, reply: LiveReply) -> bytes:
@@ -96,13 +101,12 @@ def answer(number: int, reply: LiveReply) -> bytes:
     return _PREFIX.pack(len(content), number) + content
 
 
-def read_request(content: bytes) -> tuple[str, str]:
-    """Return the address of a request, and of a refusal the reply; empty for a lookup. FrameError when it is no text."""
+def read_request(content: bytes) -> Request:
+    """Return a request. FrameError when it is none."""
     try:
-        address, _, reply = content.decode().partition("\n")
+        return Request(*content.decode().split("\n", 2))
     except UnicodeDecodeError:
         raise FrameError("an address that is no UTF-8") from None
-    return address, reply
 
 
 def read_answer(content: bytes) -> LiveReply:

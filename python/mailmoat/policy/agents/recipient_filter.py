@@ -80,8 +80,13 @@ class Recipients:
         if settings.recipients.abuse:
             self._roles["abuse"] = Standing.ABUSE
 
-    def standing(self, recipient: Address) -> Standing | Redirection | Awaitable[Standing | Redirection]:
-        """Classify a normalised recipient that has a domain; an awaitable if the directory returns one. A redirection is one that exists."""
+    def standing(
+        self, recipient: Address, client: str = ""
+    ) -> Standing | Redirection | Awaitable[Standing | Redirection]:
+        """Classify a normalised recipient that has a domain; an awaitable if the directory returns one. A redirection is one that exists.
+
+        See `Directory` for the client.
+        """
         local = recipient.domain in self._local
         role = self._roles.get(recipient.local.lower()) if local else None
         if role is Standing.POSTMASTER:
@@ -90,21 +95,21 @@ class Recipients:
             return Standing.BLOCKED
         if not local and not (recipient.domain in self._unfiltered and recipient.may_route):
             return Standing.ELSEWHERE
-        return self._look_up(recipient) if role is None else self._alias_or(role, recipient)
+        return self._look_up(recipient, client) if role is None else self._alias_or(role, recipient, client)
 
     def _alias_or(
-        self, role: Standing, recipient: Address
+        self, role: Standing, recipient: Address, client: str
     ) -> Standing | Redirection | Awaitable[Standing | Redirection]:
         """Return the alias that the directory has for an address of a role; without one the role, whatever the directory says."""
-        answer = self._directory.lookup(recipient) if self._directory is not None else Presence.ABSENT
+        answer = self._directory.lookup(recipient, client) if self._directory is not None else Presence.ABSENT
         if isinstance(answer, Awaitable):
             return _alias_or_later(role, answer)
         return answer if isinstance(answer, Redirection) else role
 
-    def _look_up(self, recipient: Address) -> Standing | Redirection | Awaitable[Standing | Redirection]:
+    def _look_up(self, recipient: Address, client: str) -> Standing | Redirection | Awaitable[Standing | Redirection]:
         if self._directory is None:
             return Standing.UNLISTED if recipient.may_route else Standing.UNFILTERED
-        answer = self._directory.lookup(recipient)
+        answer = self._directory.lookup(recipient, client)
         if isinstance(answer, (Presence, Redirection)):
             return _classified(answer)
         if isinstance(answer, Awaitable):
@@ -153,7 +158,8 @@ class RecipientFilter(Agent):
 
     def on_rcpt(self, view: RcptView) -> Verdict | Awaitable[Verdict]:
         """Refuse a blocked or absent recipient with 550 5.1.1; 451 if the directory cannot be read."""
-        standing = self._recipients.standing(view.recipient)
+        client = view.client
+        standing = self._recipients.standing(view.recipient, client.address if client.trust.judged else "")
         if isinstance(standing, (Standing, Redirection)):
             return self._found(standing, view)
         return self._wait(standing, view)
