@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import subprocess
-import time
 
 import pytest
 import uvloop
@@ -29,6 +28,7 @@ relay_domains = local.test
 relay_recipient_maps = inline:{{ ann@local.test=x }}
 relay_transport = discard:
 mynetworks = 127.0.0.0/8
+smtpd_error_sleep_time = 60s
 smtpd_reject_unlisted_recipient = yes
 smtpd_recipient_restrictions = {restrictions}
 """
@@ -102,21 +102,18 @@ def test_postfix(public, restrictions, unknown):
 
 @pytest.mark.peer("postfix")
 def test_postfix_is_not_given_reasons_to_slow_us_down(public):
-    """It does after ten errors of a session, and ends it after twenty."""
+    """It holds what it says after ten errors of a session, here for longer than a callout may take, and ends it after twenty."""
     with alone():
         port = free_port()
         with Postfix(
             public, POSTFIX.format(restrictions="permit_mynetworks, reject"), SMTPD.format(port=port)
         ) as postfix:
             postfix.wait(port)
-            begun = time.monotonic()
             known, *guesses = answered(port, "ann@local.test", *(f"a{number}@local.test" for number in range(45)))
-            seconds = time.monotonic() - begun
         log = postfix.log.read_text()
     assert known is Presence.EXISTS
     assert set(guesses) == {Presence.ABSENT}
     assert "too many errors" not in log
-    print(f"45 guesses took {seconds:.2f} s")
 
 
 @pytest.mark.peer("dovecot")

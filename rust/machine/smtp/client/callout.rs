@@ -8,7 +8,7 @@
 //! of the recipient what it says of the sender. A reply too many behind the last one makes a refusal void.
 //!
 //! After some refusals the session ends with QUIT. Servers count them as errors, as no message comes that would show good intent: Postfix
-//! slows a session down after ten, and ends it after twenty.
+//! holds each reply after the tenth for a second, that to RSET among them, and ends the session after twenty.
 
 #[cfg(test)]
 mod tests;
@@ -27,7 +27,7 @@ pub enum Purpose {
 }
 
 /// Refusals after which a session is left.
-pub const MOST_REFUSALS: usize = 10;
+pub const MOST_REFUSALS: usize = 9;
 
 impl Client {
     /// The same connection, which only asks.
