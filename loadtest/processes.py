@@ -130,10 +130,10 @@ def free_port() -> int:
             return port
 
 
-def greets(port: int) -> bool:
+def greets(port: int, address: str = "127.0.0.1") -> bool:
     """Return whether an SMTP server answers there."""
     try:
-        with socket.create_connection(("127.0.0.1", port), timeout=5) as connection:
+        with socket.create_connection((address, port), timeout=5) as connection:
             return connection.recv(3) == b"220"
     except OSError:
         return False
