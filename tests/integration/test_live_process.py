@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import signal
 from pathlib import Path
@@ -91,6 +92,33 @@ def test_the_next_hop_is_asked_for_what_nothing_lists(behind):
         mx.until(lambda: rcpt(client, "dan").code == 550, what="end of the outage")
         mx.until(lambda: mx.logged("directory-source-back"), what="its end in the log")
         assert len(mx.logged("directory-source-failed")) == 1
+
+
+def test_while_the_next_hop_is_down_the_server_stays_in_service_and_names_it(behind):
+    with hop_with("carol") as hop:
+        mx = behind(hop, MAILMOAT_RECIPIENTS__FILE="")
+        client = begun(mx)
+        mx.until(lambda: rcpt(client, "carol").code == 250, what="answer of the next hop")
+        assert mx.health()["status"] == "ok"
+        hop.stop()
+        assert rcpt(client, "dora").startswith("451 4.3.0")
+        health = mx.until(
+            lambda: (found := mx.health())["status"] != "ok" and found, what="outage"
+        )  # 200: else it raises
+        assert health["reasons"] == ["1 of the live sources of recipients not answering; see mailmoat directory status"]
+        assert rcpt(client, "carol").code == 250
+        done = mx.cli("status")
+        first, second, third, *_ = done.stdout.splitlines()
+        assert first == f"health    degraded; {health['reasons'][0]}"
+        assert second.startswith(f"source    hops: smtp://127.0.0.1:{hop.port}: 421 4.4.1 No connection")
+        assert third.startswith("spool ")
+        assert done.returncode == 0
+        (silent,) = json.loads(mx.cli("status", "--json").stdout)["silent_sources"]
+        assert (silent["name"], second) == ("hops", f"source    hops: {silent['error']}")
+        hop.start()
+        mx.until(lambda: rcpt(client, "dan").code == 550, what="end of the outage")
+        mx.until(lambda: mx.health()["status"] == "ok", what="health")
+        assert mx.cli("status").stdout.startswith("health    ok\nspool ")
 
 
 def test_the_directory_process_is_killed_and_started_again_in_the_middle(behind):

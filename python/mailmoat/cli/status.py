@@ -129,7 +129,16 @@ def _document(spool_dir: Path, pid: int, state: State | None) -> dict[str, Any]:
         "messages": messages,
         "next_hops": _next_hops(spool_dir),
         "health": _health(state.admin) if state and state.admin else None,
+        "silent_sources": _silent_sources(spool_dir),
     }
+
+
+def _silent_sources(spool_dir: Path) -> list[dict[str, str]]:
+    """Return the live sources of recipients that do not answer, with the reason."""
+    from mailmoat.directory.freshness import read
+    from mailmoat.directory.paths import freshness_path
+
+    return [{"name": live.name, "error": live.error} for live in read(freshness_path(spool_dir)).live if live.error]
 
 
 def _next_hops(spool_dir: Path) -> list[dict[str, Any]]:
@@ -168,7 +177,13 @@ def _health(address: str) -> dict[str, Any]:
 def _lines(found: dict[str, Any], state: State | None) -> list[tuple[str, str]]:
     from mailmoat.logstream import timestamp
 
-    lines = [("spool", found["spool_dir"]), ("pid", str(found["pid"] or "not visible from here"))]
+    health = found["health"]
+    if health:
+        lines = [("health", "; ".join([health["status"], *health["reasons"]]))]
+    else:
+        lines = [("health", "not known: there is no admin address to ask")]
+    lines += _listed("source", [printable(f"{one['name']}: {one['error']}") for one in found["silent_sources"]])
+    lines += [("spool", found["spool_dir"]), ("pid", str(found["pid"] or "not visible from here"))]
     if state is not None:
         lines += [
             ("version", state.version),
@@ -178,7 +193,6 @@ def _lines(found: dict[str, Any], state: State | None) -> list[tuple[str, str]]:
             *_listed("route", state.routes),
         ]
     lines += _listed("next hop", [_next_hop(one) for one in found["next_hops"]])
-    health = found["health"]
     if health and "workers_ready" in health:
         lines.append(("workers", f"{health['workers_ready']} of {health['workers_wanted']} ready"))
     tls = health.get("tls") if health else None
@@ -199,10 +213,6 @@ def _lines(found: dict[str, Any], state: State | None) -> list[tuple[str, str]]:
         lines.append(("bounces", BOUNCES[bounces]))
     messages = found["messages"]
     lines.append(("messages", "cannot be counted" if messages is None else str(messages)))
-    if health:
-        lines.append(("health", "; ".join([health["status"], *health["reasons"]])))
-    else:
-        lines.append(("health", "not known: there is no admin address to ask"))
     return lines
 
 
