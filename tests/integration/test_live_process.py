@@ -121,6 +121,21 @@ def test_while_the_next_hop_is_down_the_server_stays_in_service_and_names_it(beh
         assert mx.cli("status").stdout.startswith("health    ok\nspool ")
 
 
+def test_a_recipient_whose_next_hop_lacks_smtputf8_is_refused_without_a_callout(behind):
+    """RFC 6531 3.2: it SHOULD be rejected, as nothing else can be done with it. Others of our next hops take such addresses."""
+    with hop_with("carol", EHLO="250-hop.test\n250-8BITMIME\n250 PIPELINING") as old, NextHop() as new:
+        routes = f'[[routes]]\ndomains = "new.test"\nnext_hop = "smtp://127.0.0.1:{new.port}"\n'
+        domains = "example.test, new.test"
+        mx = behind(old, routes, MAILMOAT_RELAY__LOCAL_DOMAINS=domains)
+        client = mx.client()
+        assert client.ask("MAIL FROM:<x@remote.test> SMTPUTF8").code == 250
+        mx.until(lambda: rcpt(client, "carol").code == 250, what="answer of the next hop")
+        assert rcpt(client, "b\u00fccher").startswith("550 5.6.7")
+        assert client.ask("RCPT TO:<b\u00fccher@new.test>").code == 250
+        assert asked(old) == ["RCPT TO:<carol@example.test>"]
+        assert not mx.logged("directory-source-failed")
+
+
 def test_the_directory_process_is_killed_and_started_again_in_the_middle(behind):
     with hop_with("carol") as hop:
         mx = behind(hop)
