@@ -248,3 +248,140 @@ def test_messages_and_callouts_share_the_connections_of_a_route():
 
     asking(hop, case)
     assert hop.peak <= 5, "a quarter of delivery.connections"
+
+
+class OnSix(NextHop):
+    host = "::1"
+
+
+class Octets:
+    """A connection to which each octet is written by itself."""
+
+    def __init__(self, connection):
+        self._connection = connection
+
+    def sendall(self, octets):
+        for octet in octets:
+            self._connection.sendall(bytes([octet]))
+
+
+class OctetByOctet(NextHop):
+    def _converse(self, connection, lines, number, **more):
+        super()._converse(Octets(connection), lines, number, **more)
+
+
+@pytest.mark.parametrize(
+    ("kind", "rules"),
+    [
+        (OnSix, {}),
+        (OctetByOctet, {}),
+        (OctetByOctet, {"EHLO": "250-hop.test\n250-8BITMIME\n250 ENHANCEDSTATUSCODES"}),
+        (NextHop, {"EHLO": "250 hop.test"}),
+        (NextHop, {"EHLO": "502 5.5.1 no", "HELO": "250 hop.test"}),
+    ],
+    ids=["IPv6", "octets", "octets, no PIPELINING", "no extension", "HELO"],
+)
+def test_a_next_hop_is_asked_however_it_answers(kind, rules):
+    hop = kind(RCPT=only("ann@local.test"), **rules)
+    address = f"[{hop.host}]" if ":" in hop.host else hop.host
+    settings = Settings(
+        hostname="mx.local.test",
+        relay={"local_domains": "local.test"},
+        delivery={"next_hop": f"smtp://{address}:{hop.port}"},
+        directories=[{"name": "hops", "url": "next_hop:", "mode": "live"}],
+    )
+
+    async def main():
+        source = open_next_hop(settings, merged(settings.directory, settings.directories[0]))
+        for _ in range(2):
+            assert await presence(source, "ann@local.test") is Presence.EXISTS
+            await settled(source)
+            assert await presence(source, "eve@local.test") is Presence.ABSENT
+        assert (await source.lookup(ANN)).entry.startswith(f"smtp://{address}:{hop.port}: 250 2.1.5 ok")
+        await source.close()
+
+    with hop:
+        uvloop.run(main())
+    assert hop.accepted == 1
+    assert hop.contents == []
+
+
+@pytest.mark.parametrize(
+    ("second", "then"),
+    [("250 2.1.5 ok", Presence.EXISTS), ("550 5.1.1 unknown", Presence.ABSENT), ("450 4.2.0 later", Presence.UNKNOWN)],
+)
+def test_greylisting_is_not_kept_and_no_outage(second, then):
+    hop = NextHop(RCPT=["450 4.2.0 greylisted", second])
+
+    async def main():
+        lookups, source = lookups_of(hop)
+        assert (await lookups.ask(ANN)).presence is Presence.UNKNOWN
+        assert lookups.known(ANN) is None
+        assert (await lookups.ask(ANN)).presence is then
+        await settled(source)
+        assert lookups.report()[0].error == ""
+        await lookups.close()
+
+    with hop:
+        uvloop.run(main())
+
+
+@pytest.mark.parametrize("pipelining", [True, False])
+@pytest.mark.parametrize("verb", ["MAIL", "RCPT", "RSET"])
+def test_a_421_in_the_middle_is_said_of_nobody(verb, pipelining):
+    usual = {"MAIL": "250 ok", "RCPT": only("ann@local.test"), "RSET": "250 ok"}
+    offers = {} if pipelining else {"EHLO": "250 hop.test"}
+    hop = NextHop(**offers | usual)
+
+    async def case(source):
+        assert await presence(source, "ann@local.test") is Presence.EXISTS
+        await settled(source)
+        hop.rules[verb] = ["421 4.3.2 shutting down", usual[verb]]
+        for address in ("eve@local.test", "ann@local.test"):
+            try:
+                found = await presence(source, address)
+            except SourceError:
+                continue
+            assert found in {Presence.UNKNOWN, Presence.EXISTS if address.startswith("ann") else Presence.ABSENT}
+        assert await presence(source, "ann@local.test") is Presence.EXISTS
+        assert await presence(source, "eve@local.test") is Presence.ABSENT
+
+    asking(hop, case)
+
+
+TOO_MANY = "550 5.1.1 said once more"
+
+
+@pytest.mark.parametrize("pipelining", [True, False])
+@pytest.mark.parametrize(
+    "rules",
+    [
+        {"RCPT": lambda line: f"{only('ann@local.test')(line)}\n{TOO_MANY}"},
+        {"RSET": f"{TOO_MANY}\n250 2.0.0 ok"},
+        {"RSET": f"250 2.0.0 ok\n{TOO_MANY}"},
+        {"MAIL": f"{TOO_MANY}\n250 2.1.0 ok"},
+        {"MAIL": f"250 2.1.0 ok\n{TOO_MANY}"},
+        {"MAIL": ["250 2.1.0 ok", f"{TOO_MANY}\n250 2.1.0 ok"]},
+    ],
+    ids=[
+        "behind RCPT",
+        "before that to RSET",
+        "behind that to RSET",
+        "before MAIL",
+        "behind MAIL",
+        "before the next MAIL",
+    ],
+)
+def test_a_reply_too_many_is_taken_for_no_answer(rules, pipelining):
+    """Whether it comes with the one before it or in a read of its own."""
+    offers = {} if pipelining else {"EHLO": "250 hop.test"}
+    hop = NextHop(**offers | {"RCPT": only("ann@local.test")} | rules)
+
+    async def case(source):
+        for address, wrong in [("ann@local.test", Presence.ABSENT), ("eve@local.test", Presence.EXISTS)] * 4:
+            try:
+                assert await presence(source, address) is not wrong
+            except SourceError:
+                continue
+
+    asking(hop, case, timeout="2")
