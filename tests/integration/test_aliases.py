@@ -55,12 +55,10 @@ def in_a_file(tmp_path):
     return {"MAILMOAT_RECIPIENTS__FILE": str(tmp_path / "aliases.txt")}, ""
 
 
-def in_a_live_source(tmp_path):
+def in_a_live_source(tmp_path, listed=TARGETS):
     base = sqlite3.connect(tmp_path / "db")
     base.execute("CREATE TABLE aliases(address TEXT, targets TEXT)")
-    base.executemany(
-        "INSERT INTO aliases VALUES (?, ?)", [(one, ",".join(targets)) for one, targets in TARGETS.items()]
-    )
+    base.executemany("INSERT INTO aliases VALUES (?, ?)", [(one, ",".join(targets)) for one, targets in listed.items()])
     base.commit()
     base.close()
     query = "SELECT address, targets FROM aliases WHERE address = :address"
@@ -118,3 +116,35 @@ def test_each_of_a_thousand_targets_has_the_original_recipient_of_the_alias(serv
         assert asked.pop("TO:<user007@example.test>") == ["NOTIFY=NEVER", "ORCPT=rfc822;other@remote.test"]
         assert list(asked) == [f"TO:<{target}>" for target in targets if not target.startswith("user007")]
         assert {tuple(given) for given in asked.values()} == {("NOTIFY=FAILURE", "ORCPT=rfc822;list+2B1@remote.test")}
+
+
+def test_targets_in_a_circle_over_two_sources_end_where_they_are_first_named(server, tmp_path):
+    """What a live source says is not looked up again, so there is nothing to go round in."""
+    (tmp_path / "aliases.txt").write_text("a@example.test = b@example.test\n")
+    listed = {
+        "b@example.test": ["a@example.test"],
+        "self@example.test": ["self@example.test"],
+        "keeps@example.test": ["keeps@example.test", "b@example.test"],
+    }
+    _, toml = in_a_live_source(tmp_path, listed)
+    with NextHop() as hop:
+        made = server(toml, MAILMOAT_WORKERS="1", MAILMOAT_RECIPIENTS__FILE=str(tmp_path / "aliases.txt"), **to(hop))
+        reached = {
+            "a": ["b@example.test"],
+            "b": ["a@example.test"],
+            "self": ["self@example.test"],
+            "keeps": ["keeps@example.test", "b@example.test"],
+            "self+x": ["self+x@example.test"],
+        }
+        for number, (name, expected) in enumerate(reached.items(), 1):
+            with made.client() as client:
+                client.expect("MAIL FROM:<sender@remote.test>", 250)
+                made.until(
+                    lambda: client.ask(f"RCPT TO:<{name}@example.test>").code == 250,  # noqa: B023 - called at once
+                    what="answer of the source",
+                )
+                client.expect("DATA", 354)
+                client.expect("Subject: a\r\n\r\nb\r\n.", 250)
+            wait_for(lambda: len(hop.messages) == number, what="message")  # noqa: B023 - called at once
+            assert hop.messages[-1].recipients == expected
+        wait_for(made.empty, what="empty spool")

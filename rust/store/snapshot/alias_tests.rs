@@ -190,6 +190,39 @@ fn an_address_of_a_table_is_never_lost_over_its_targets() {
     expect(&made, "e@local.test", Found::Alias, 5, "ann@local.test bob@other.test");
 }
 
+/// Who may write into a directory keeps no snapshot from being replaced, and takes no mail from the other targets of an alias of the file.
+#[test]
+fn what_a_table_says_is_no_mistake_of_the_text_file() {
+    let scratch = Scratch::new();
+    let text = "a = b, ann\nlist = t1@local.test, t2@local.test\nlong = b0@local.test\n@old.test = @new.test\nold = x@new.test\nann\n";
+    let more = (0..900).map(|number| format!("x{number}@far.test")).collect::<Vec<_>>().join("\n");
+    let chain: Vec<(i64, String, String)> = (0..12)
+        .map(|number| (20 + number, format!("b{number}@local.test"), format!("b{}@local.test", number + 1)))
+        .collect();
+    let mut first = vec![(1, "b@local.test", "a@local.test\nmallory@far.test"), (2, "@new.test", "@old.test")];
+    first.extend(chain.iter().map(|(entry, text, target)| (*entry, text.as_str(), target.as_str())));
+    let second = [
+        (1, "t1@local.test", "t2@local.test\nlist@local.test"),
+        (2, "t2@local.test", "bob@far.test"),
+        (3, "t3@local.test", more.as_str()),
+    ];
+    let inputs = [
+        Input::text(&scratch.source(text.as_bytes())),
+        rows(&table(&scratch, 1, 1, &[]), &first),
+        rows(&table(&scratch, 2, 1, &[]), &second),
+    ];
+    let compiled = compile(&inputs, &scratch.target(), &scope()).unwrap();
+    assert_eq!(compiled.problems, []);
+    let made = Directory::open(&scratch.target()).unwrap();
+    expect(&made, "a@local.test", Found::Alias, 1, "b@local.test ann@local.test");
+    expect(&made, "b@local.test", Found::Address, 1, "");
+    expect(&made, "list@local.test", Found::Alias, 2, "t1@local.test bob@far.test");
+    expect(&made, "t1@local.test", Found::Address, 1, "");
+    assert_eq!(resolved(&made, "long@local.test").0, Found::Alias);
+    expect(&made, "any@old.test", Found::Damaged, 0, "");
+    expect(&made, "old@local.test", Found::Address, 5, "");
+}
+
 /// As SQL schemas have it with a row for each target, and two objects of a directory with one address.
 #[test]
 fn entries_of_one_table_with_one_address_have_their_targets_together() {

@@ -2,7 +2,8 @@
 //!
 //! An alias that is among its own targets is delivered to itself as well: that is forwarding with a copy. What leads back to an alias in
 //! another way, is too long a chain or has too many ends is a mistake in the text file. In a table it is a warning, and the address
-//! is delivered to itself: one that exists is never lost over its targets.
+//! is delivered to itself: one that exists is never lost over its targets. An alias of the text file ends at the alias of a table that cannot
+//! be followed: who may write into a directory makes no mistake of the file, which would keep the snapshot from being replaced.
 #![forbid(unsafe_code)]
 
 use std::collections::HashSet;
@@ -21,6 +22,8 @@ enum Fault {
     Disk(io::Error),
     /// What is wrong with the alias.
     Alias(String),
+    /// The same, where a table has a part in it.
+    Table(String),
 }
 
 impl From<io::Error> for Fault {
@@ -54,7 +57,7 @@ pub(super) fn follow(draft: &mut Draft, scope: &Scope, problems: &mut Notes, war
             }
             Err(Fault::Disk(error)) => return Err(error),
             Err(Fault::Alias(reason)) if record.source == 0 => problems.add(0, note(&reason)),
-            Err(Fault::Alias(reason)) => {
+            Err(Fault::Alias(reason) | Fault::Table(reason)) => {
                 warnings.add(record.source, note(&format!("{reason}. It is delivered to itself")));
                 // A circle of domains stays one: its addresses are unknown then, which refuses nobody for good.
                 if record.kind != Found::AliasDomain {
@@ -75,15 +78,17 @@ pub(super) fn follow(draft: &mut Draft, scope: &Scope, problems: &mut Notes, war
 
 fn ends_of(draft: &Draft, scope: &Scope, record: &Record<'_>) -> Result<Ends, Fault> {
     if record.kind == Found::AliasDomain {
-        domain_end(draft, text(record.key))?;
+        check_domain(draft, text(record.key))?;
         return Ok(Ends { lines: vec![text(record.targets).to_owned()], missing: Vec::new() });
     }
     let mut walk = Walk {
         draft,
         scope,
         path: vec![text(record.key).to_owned()],
-        followed: HashSet::new(),
-        ended: HashSet::new(),
+        followed: Seen::default(),
+        ended: Seen::default(),
+        is_of_text: record.source == 0,
+        has_table: false,
         ends: Ends::default(),
     };
     walk.all(text(record.targets))?;
@@ -99,15 +104,44 @@ struct Ends {
     missing: Vec<String>,
 }
 
+/// Keys, in the order in which they came.
+#[derive(Default)]
+struct Seen {
+    keys: HashSet<String>,
+    order: Vec<String>,
+}
+
+impl Seen {
+    /// Whether it is a new one.
+    fn insert(&mut self, key: String) -> bool {
+        let is_new = self.keys.insert(key.clone());
+        if is_new {
+            self.order.push(key);
+        }
+        is_new
+    }
+
+    /// Takes back all after the first so many.
+    fn truncate(&mut self, length: usize) {
+        for key in self.order.drain(length..) {
+            self.keys.remove(&key);
+        }
+    }
+}
+
 struct Walk<'a> {
     draft: &'a Draft,
     scope: &'a Scope,
     /// Keys of the aliases from the first to the one that is looked at.
     path: Vec<String>,
     /// Keys of the aliases that were followed.
-    followed: HashSet<String>,
+    followed: Seen,
     /// Keys of the ends: an alias that is its own target is among both.
-    ended: HashSet<String>,
+    ended: Seen,
+    /// Whether the first alias is of the text file.
+    is_of_text: bool,
+    /// Whether an alias of a table was followed.
+    has_table: bool,
     ends: Ends,
 }
 
@@ -124,12 +158,24 @@ impl Walk<'_> {
         if let Some(alias) = record.as_ref().filter(|record| matches!(record.kind, Found::Alias | Found::CatchAll)) {
             let name = text(alias.key).to_owned();
             if self.path.last() != Some(&name) {
-                return self.alias(name, text(alias.targets));
+                self.has_table |= alias.source != 0;
+                let before =
+                    (self.path.len(), self.followed.order.len(), self.ended.order.len(), self.ends.missing.len());
+                match self.alias(name, text(alias.targets)) {
+                    Err(Fault::Alias(_) | Fault::Table(_)) if self.is_of_text && alias.source != 0 => {
+                        self.path.truncate(before.0);
+                        self.followed.truncate(before.1);
+                        self.ended.truncate(before.2);
+                        self.ends.lines.truncate(before.2);
+                        self.ends.missing.truncate(before.3);
+                    }
+                    followed => return followed,
+                }
             }
         }
         if self.ended.insert(self.scope.normalisation.key(&address)) {
             if self.ends.lines.len() >= MOST_TARGETS {
-                return Err(Fault::Alias(format!("it leads to more than {MOST_TARGETS} addresses")));
+                return Err(fault(format!("it leads to more than {MOST_TARGETS} addresses"), self.has_table));
             }
             let is_missing = !record.map_or(found.is_some(), |record| record.kind != Found::Excluded);
             if is_missing && self.scope.local_domains.contains(address.domain()) {
@@ -157,37 +203,43 @@ impl Walk<'_> {
 
     /// The address, at the domain that its own is another name of, and the record of it or of that domain.
     fn find(&self, mut address: Address) -> Result<(Address, Option<Stored>), Fault> {
+        let mut has_table = false;
         for _ in 0..=LONGEST_CHAIN {
             if let Some(found) = self.draft.find(false, self.scope.normalisation.key(&address).as_bytes())? {
                 return Ok((address, Some(found)));
             }
             let by_domain = self.draft.find(true, address.domain().as_bytes())?;
             let other = by_domain.as_ref().and_then(Stored::record).filter(|record| record.kind == Found::AliasDomain);
-            let Some(other) = other.map(|record| text(record.targets).to_owned()) else {
-                return Ok((address, by_domain));
-            };
-            address = address.at_domain(&other);
+            let Some(other) = other else { return Ok((address, by_domain)) };
+            has_table |= other.source != 0;
+            address = address.at_domain(text(other.targets));
         }
-        Err(circle(address.domain()))
+        Err(circle(address.domain(), has_table))
     }
 }
 
-/// The domain at the end of a chain of domains.
-fn domain_end(draft: &Draft, domain: &str) -> Result<String, Fault> {
-    let mut domain = domain.to_owned();
+/// Follows a chain of domains to its end.
+fn check_domain(draft: &Draft, domain: &str) -> Result<(), Fault> {
+    let (mut domain, mut has_table) = (domain.to_owned(), false);
     for _ in 0..=LONGEST_CHAIN {
         let found = draft.find(true, domain.as_bytes())?;
         let record = found.as_ref().and_then(Stored::record);
-        let Some(other) = record.filter(|record| record.kind == Found::AliasDomain) else { return Ok(domain) };
+        let Some(other) = record.filter(|record| record.kind == Found::AliasDomain) else { return Ok(()) };
+        has_table |= other.source != 0;
         text(other.targets).clone_into(&mut domain);
     }
-    Err(circle(&domain))
+    Err(circle(&domain, has_table))
 }
 
-fn circle(domain: &str) -> Fault {
-    Fault::Alias(format!(
+fn circle(domain: &str, has_table: bool) -> Fault {
+    let reason = format!(
         "{domain} leads back to itself, or more than {LONGEST_CHAIN} domains are each another name of the next"
-    ))
+    );
+    fault(reason, has_table)
+}
+
+fn fault(reason: String, has_table: bool) -> Fault {
+    if has_table { Fault::Table(reason) } else { Fault::Alias(reason) }
 }
 
 /// Of a record, which is written from text.
