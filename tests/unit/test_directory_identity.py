@@ -45,6 +45,18 @@ def test_the_domains_of_the_server_are_a_part_of_it():
     assert len({of(), of(local_domains="a.test"), of(local_domains="a.test,b.test")}) == 3
 
 
+def test_another_mailbox_by_its_case_is_read_anew_where_targets_are_compared():
+    def of(url, *domains):
+        query = {"query": "SELECT 1"} if url.startswith("sqlite") else {}
+        rows = [{"name": "office", "url": url, **query}]
+        tree = Settings(hostname="mx.test", directories=rows, recipient_domains=domains)
+        return Identity.of(tree, tree.directories[0]).digest
+
+    keep = {"domains": "a.test", "case": "keep"}
+    assert of("sqlite:///a") != of("sqlite:///a", keep)
+    assert of("ldaps://h.test") == of("ldaps://h.test", keep)
+
+
 def live(*rows, **settings):
     given = [{"name": f"l{number}", "mode": "live", **row} for number, row in enumerate(rows)]
     return live_digest(Settings(hostname="mx.test", directories=given, **settings))

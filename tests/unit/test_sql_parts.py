@@ -6,6 +6,7 @@ from decimal import Decimal
 import pytest
 
 from mailmoat import clock
+from mailmoat._native import Normalisation
 from mailmoat.directory.bounds import Bounds
 from mailmoat.directory.preference import FIRST_PAUSE, Preference
 from mailmoat.directory.source import LeftOut, Listed
@@ -158,6 +159,17 @@ def test_long_keys_that_begin_alike_are_two_entries():
     found = read("id address", *rows)[0]
     assert len({entry.id for entry in found}) == 2
     assert all(len(entry.id) <= 512 for entry in found)
+
+
+@pytest.mark.parametrize(("case", "is_alias"), [("ignore", False), ("keep", True)])
+def test_a_target_is_another_address_where_case_has_a_meaning(case, is_alias):
+    normalisation = Normalisation("+", [("example.com", "keep", case, "+")])
+    reader = Reader(Columns.of("query", ("address", "targets")), Highest(), None, normalisation)
+    [one, two] = reader.read(
+        [("Bob@example.com", "bob@Example.com"), ("c@example.com", "Eve@example.com,eve@example.com")]
+    )
+    assert one.addresses == (Listed("Bob@example.com", ("bob@Example.com",) if is_alias else ()),)
+    assert len(two.addresses[0].targets) == 1 + is_alias
 
 
 def test_an_entry_goes_on_in_the_next_part():

@@ -13,6 +13,7 @@ from mailmoat.settings import entries
 from mailmoat.settings.array import form_of, show_rows
 from mailmoat.settings.sections.directories import sources
 from mailmoat.settings.sections.directory import DirectorySettings
+from mailmoat.settings.sections.directory_sql import SQL_FAMILIES
 
 if TYPE_CHECKING:
     from collections.abc import Container, Iterable
@@ -54,7 +55,12 @@ class Identity(NamedTuple):
     @classmethod
     def of(cls, settings: Settings, row: SourceSettings) -> Identity:
         """Return that of a merged row."""
-        return cls(str(row.url), tuple(_written(row, IRRELEVANT)), Bounds.of(settings, row))
+        written = _written(row, IRRELEVANT)
+        if (
+            row.url.family in SQL_FAMILIES and settings.recipient_domains
+        ):  # they say what is another spelling, and no alias
+            written.append(show_rows(settings.recipient_domains))
+        return cls(str(row.url), tuple(written), Bounds.of(settings, row))
 
     @property
     def digest(self) -> str:

@@ -5,9 +5,11 @@ from __future__ import annotations
 import re
 from typing import Final
 
-from mailmoat._native import normalise_address, normalise_domain
+from mailmoat._native import Normalisation, normalise_address, normalise_domain
 from mailmoat.printable import printable
 
+USUAL: Final = Normalisation()
+"""Which spellings are one mailbox where nothing else is configured."""
 _SHOWN: Final = 60
 _PLAIN: Final = re.compile(r"[^!@#=:\"\s][^@#=:\"\s]*(@[^@\s]+)?")
 """What means an address and nothing else."""

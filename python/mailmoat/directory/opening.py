@@ -7,15 +7,20 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+from mailmoat.directory.notation import USUAL
 from mailmoat.errors import SourceError
 
 if TYPE_CHECKING:
+    from mailmoat._native import Normalisation
     from mailmoat.directory.source import LiveSource, SyncSource
     from mailmoat.settings.sections.directories import SourceSettings
 
 
-def open_sync(row: SourceSettings) -> SyncSource:
-    """Return the synchronised source of a row that is merged with `[directory]`; it connects when it is read."""
+def open_sync(row: SourceSettings, normalisation: Normalisation = USUAL) -> SyncSource:
+    """Return the synchronised source of a row that is merged with `[directory]`; it connects when it is read.
+
+    `normalisation` says which spellings are one mailbox: what leads to another one is an alias.
+    """
     match row.url.family:
         case "file":
             from mailmoat.directory.text_file import TextFile
@@ -28,7 +33,7 @@ def open_sync(row: SourceSettings) -> SyncSource:
         case "postgresql" | "mysql" | "sqlite":
             from mailmoat.directory.sql.sync import SqlSync
 
-            return SqlSync(row)
+            return SqlSync(row, normalisation)
         case "ldap":
             from mailmoat.directory.ldap.sync import LdapSync
 

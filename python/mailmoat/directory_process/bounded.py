@@ -163,7 +163,7 @@ class BoundedLive(Bounded):
 
 def open_bounded_sync(settings: Settings, row: SourceSettings) -> BoundedSync:
     """Return the synchronised source of a merged row, within its bounds. SourceError as `open_sync`."""
-    return BoundedSync(open_sync(row), Bounds.of(settings, row))
+    return BoundedSync(open_sync(row, settings.normalisation), Bounds.of(settings, row))
 
 
 def open_bounded_live(

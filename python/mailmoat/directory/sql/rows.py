@@ -15,8 +15,8 @@ from enum import StrEnum
 from hashlib import blake2b
 from typing import TYPE_CHECKING, Final, NamedTuple
 
-from mailmoat._native import address_key
-from mailmoat.directory.notation import check_listed
+from mailmoat._native import Address
+from mailmoat.directory.notation import USUAL, check_listed
 from mailmoat.directory.source import MOST_TARGETS, Entry, LeftOut, Listed
 from mailmoat.errors import SourceError
 from mailmoat.printable import printable
@@ -24,6 +24,7 @@ from mailmoat.printable import printable
 if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
 
+    from mailmoat._native import Normalisation
     from mailmoat.directory.sql.highest import Highest
 
 _NO: Final = frozenset({"", "0", "f", "false", "n", "no", "off", "\0"})
@@ -84,10 +85,18 @@ def _suggestion(known: Sequence[str]) -> str:
 class Reader:
     """Reads the rows of one query as they come."""
 
-    def __init__(self, columns: Columns, highest: Highest, default_domain: str | None = None) -> None:
+    def __init__(
+        self,
+        columns: Columns,
+        highest: Highest,
+        default_domain: str | None = None,
+        normalisation: Normalisation = USUAL,
+    ) -> None:
+        """Take where the columns are, the domain of an address without one, and which spellings are one mailbox."""
         self._columns = columns
         self._highest = highest
         self._default_domain = default_domain
+        self._normalisation = normalisation
         self._id: object = None
         self._rows: list[Sequence[object]] = []
         self._bad, self._example = 0, ""
@@ -139,7 +148,7 @@ class Reader:
                 listed.setdefault(text, []).extend(self._targets(row, text) or (text,))
         if not good and self._columns.id is None:
             return None
-        addresses = tuple(Listed(text, _others(text, targets)) for text, targets in listed.items())
+        addresses = tuple(Listed(text, self._others(text, targets)) for text, targets in listed.items())
         return self._keyed(rows[0], addresses)
 
     def _keyed(self, row: Sequence[object], addresses: tuple[Listed, ...]) -> Entry | None:
@@ -178,6 +187,20 @@ class Reader:
             return ()
         return targets
 
+    def _others(self, text: str, targets: Sequence[str]) -> tuple[str, ...]:
+        """Return the targets of an address, each once; none where that is the address alone."""
+        if list(targets) == [text]:
+            return ()
+        once = {self._key(target): target for target in targets}
+        return () if list(once) == [self._key(text)] else tuple(once.values())
+
+    def _key(self, text: str) -> str:
+        """Return one text for all spellings of an address."""
+        try:
+            return self._normalisation.key(Address.parse(text))
+        except ValueError:
+            return text.lower()
+
     def _leave_out(self, example: str) -> None:
         self._bad += 1
         self._example = self._example or example
@@ -194,14 +217,6 @@ def _address(value: object, default_domain: str | None) -> str:
     if default_domain is None:
         raise ValueError(f"{printable(text[:_SHOWN])} has no domain; write default_domain if such names have one")
     return f"{text}@{default_domain}"
-
-
-def _key(text: str) -> str:
-    """Return one text for all spellings of an address."""
-    try:
-        return address_key(text)
-    except ValueError:
-        return text.lower()
 
 
 def text_of(value: object) -> str:
@@ -228,12 +243,6 @@ def _items(value: object) -> tuple[str, ...]:
 def _shortened(key: bytes) -> bytes:
     """Return a key, or a digest in place of a long one: never one that another key has."""
     return key if len(key) <= _LONGEST_KEY else blake2b(key).digest()
-
-
-def _others(text: str, targets: Sequence[str]) -> tuple[str, ...]:
-    """Return the targets of an address, each once; none where that is the address alone."""
-    once = tuple({_key(target): target for target in targets}.values())
-    return () if [_key(target) for target in once] == [_key(text)] else once
 
 
 def _yes(value: object) -> bool:

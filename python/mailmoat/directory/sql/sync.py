@@ -27,6 +27,7 @@ from mailmoat.directory.sql.rows import Columns, Reader
 if TYPE_CHECKING:
     from collections.abc import AsyncGenerator, Mapping
 
+    from mailmoat._native import Normalisation
     from mailmoat.directory.source import Entry, KnownIds, ProbeResult, Step
     from mailmoat.directory.sql.connection import Connection, Notified
     from mailmoat.directory.sql.placeholders import Query
@@ -57,8 +58,9 @@ class _Reading:
 class SqlSync:
     """The database of one row; see `SyncSource`."""
 
-    def __init__(self, row: SourceSettings) -> None:
+    def __init__(self, row: SourceSettings, normalisation: Normalisation) -> None:
         self._row = row
+        self._normalisation = normalisation
         self._database = database_of(row)
         self._preference: Preference[SourceServer] = Preference(row.url.servers)
         syntax = self._database.syntax
@@ -158,7 +160,7 @@ class SqlSync:
             async for part in parts:
                 if reader is None:
                     columns = Columns.of(query.setting, part.names, changes=self._changes is not None)
-                    reader = Reader(columns, reading.highest, self._row.default_domain)
+                    reader = Reader(columns, reading.highest, self._row.default_domain, self._normalisation)
                     reading.by_id = columns.id is not None
                 if entries := reader.read(part.rows):
                     reading.count(entries)
