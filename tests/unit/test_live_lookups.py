@@ -72,6 +72,22 @@ class Source:
         return LiveAnswer(Presence.EXISTS, self.targets) if address.key in self.known else ABSENT
 
 
+class Remarking(Source):
+    remarks = ("1 left out", "a server is passed over")
+
+
+class Doubtful(Remarking):
+    def refused_late(self, address, reply):
+        return False
+
+
+@pytest.mark.parametrize(("source", "domains"), [(Remarking(), 0), (Doubtful(), 2)])
+def test_only_what_is_said_of_a_next_hop_makes_its_domains_inconclusive(source, domains):
+    """The health page says of such a domain that its next hop accepts every address."""
+    [state] = LiveLookups([live_row("a", source)], lambda _: None).report()
+    assert (state.remarks, state.inconclusive) == (source.remarks, domains)
+
+
 @pytest.fixture
 def loop(monkeypatch):
     made = VirtualLoop()

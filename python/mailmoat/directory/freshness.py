@@ -65,6 +65,8 @@ class LiveState(msgspec.Struct):
     """Time that the answers exists and absent took."""
     remarks: tuple[str, ...] = ()
     """What an administrator should know of its answers, a sentence each."""
+    inconclusive: int = 0
+    """Domains whose next hop says nothing by its answers."""
 
 
 class SourceFreshness(msgspec.Struct):

@@ -57,6 +57,6 @@ def _publish_sources(directory: ComposedDirectory, metrics: Metrics) -> None:
     metrics.set(DIRECTORY_OLDEST, round(max(ages, default=0)))
     live = directory.freshness.live
     metrics.set(DIRECTORY_LIVE_FAILED, sum(bool(source.error) for source in live))
-    metrics.set(DIRECTORY_LIVE_INCONCLUSIVE, sum(len(source.remarks) for source in live))
+    metrics.set(DIRECTORY_LIVE_INCONCLUSIVE, sum(source.inconclusive for source in live))
     if directory.live is not None:
         directory.live.publish()

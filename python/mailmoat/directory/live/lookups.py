@@ -134,7 +134,9 @@ class _SourceLookups:
         """Return what is known of the source, for the administrator."""
         source = self.row.source
         remarks = source.remarks if isinstance(source, Remarked) else ()
-        return msgspec.structs.replace(self._state, counts=dict(self._counts), remarks=remarks)
+        inconclusive = len(remarks) if isinstance(source, Refutable) else 0  # of the next hop each is about a domain
+        counts = dict(self._counts)
+        return msgspec.structs.replace(self._state, counts=counts, remarks=remarks, inconclusive=inconclusive)
 
     def cached(self, address: Address) -> LiveAnswer | None:
         """Return what is known of an address without asking: of itself, and of the one that it is a subaddress of."""
