@@ -21,7 +21,6 @@ from mailmoat._native import Address, Normalisation
 from mailmoat.directory.directory import Presence
 from mailmoat.directory.live import client as client_module
 from mailmoat.directory.live.client import GRACE, LiveClient
-from mailmoat.directory.live.deadlines import Deadlines
 from mailmoat.directory.live.lookups import FAILING_TIME, FAILURES, OPEN_TIME, LiveLookups
 from mailmoat.directory.live.server import LiveServer
 from mailmoat.directory.live.wire import (
@@ -41,6 +40,7 @@ from mailmoat.directory.live.wire import (
 from mailmoat.directory.source import LiveAnswer
 from mailmoat.directory_process.spellings import handed_on, others
 from mailmoat.errors import LookupFailedError, SourceError
+from mailmoat.upstream.deadlines import Deadlines
 
 ANN, BOB = Address.parse("ann@local.test"), Address.parse("bob@local.test")
 EXISTS, ABSENT = LiveAnswer(Presence.EXISTS), LiveAnswer(Presence.ABSENT)

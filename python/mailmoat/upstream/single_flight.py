@@ -194,6 +194,26 @@ class SingleFlight(Generic[K, A]):
             self._start(next(iter(line.values())), shares)
 
 
+class ServerQueries(Generic[K, A]):
+    """The running queries to servers that each have room of their own, which a query keeps until its answer: it holds a connection there."""
+
+    def __init__(self, ask: Callable[[K], Coroutine[object, object, A]], room_of: Callable[[str], int]) -> None:
+        """Make room for as many queries at a time as `room_of` says of a server."""
+        self._ask, self._room_of = ask, room_of
+        self._servers: dict[str, SingleFlight[K, A]] = {}
+
+    async def answer(self, server: str, key: K, seconds: float, shares: tuple[Hashable, ...] = ()) -> A | Unanswered:
+        """Return the answer of a server to a query: see `SingleFlight`."""
+        if server not in self._servers:
+            self._servers[server] = SingleFlight(self._ask, self._room_of(server), keeps_room=True)
+        return await self._servers[server].answer(key, seconds, shares)
+
+    async def close(self) -> None:
+        """Give all of them up."""
+        for server in self._servers.values():
+            await server.close()
+
+
 def _wake(asker: asyncio.Future[None]) -> None:
     if not asker.done():
         asker.set_result(None)

@@ -18,7 +18,6 @@ from typing import TYPE_CHECKING, Final, NamedTuple, cast
 
 from mailmoat import clock
 from mailmoat.directory.directory import Presence
-from mailmoat.directory.live.deadlines import Deadlines
 from mailmoat.directory.live.wire import (
     LONGEST_ANSWER,
     NUMBERS,
@@ -34,6 +33,7 @@ from mailmoat.growing_pause import next_pause
 from mailmoat.metrics import Family, single
 from mailmoat.net.address import site
 from mailmoat.net.unix_socket import short_path
+from mailmoat.upstream.deadlines import Deadlines
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable

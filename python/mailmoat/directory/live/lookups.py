@@ -22,14 +22,14 @@ import msgspec
 from mailmoat import clock
 from mailmoat.directory.directory import Presence
 from mailmoat.directory.freshness import LiveState, SourceAnswer
-from mailmoat.directory.live.deadlines import Deadlines
 from mailmoat.directory.live.row import Refutable
 from mailmoat.directory.live.wire import UNKNOWN, LiveReply
 from mailmoat.directory.source import Closing, LiveAnswer, Remarked
 from mailmoat.errors import LookupFailedError, SourceError
 from mailmoat.upstream.cache import Cache, memory
 from mailmoat.upstream.circuit_breaker import CircuitBreakers
-from mailmoat.upstream.single_flight import SingleFlight
+from mailmoat.upstream.deadlines import Deadlines
+from mailmoat.upstream.single_flight import ServerQueries
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
@@ -94,8 +94,7 @@ class LiveLookups:
     async def close(self) -> None:
         """Give up what runs, and close the sources."""
         for asked in self._asked:
-            for in_flight in asked.in_flight.values():
-                await in_flight.close()
+            await asked.in_flight.close()
             if isinstance(asked.row.source, Closing):
                 await asked.row.source.close()
 
@@ -127,8 +126,7 @@ class _SourceLookups:
         """When a lookup that goes on counts as an outage."""
         self._limits = Deadlines(max(row.settings.timeout, row.answer_time))
         """When one is given up."""
-        self.in_flight: dict[str, SingleFlight[Address, LiveAnswer | None]] = {}
-        """By upstream: each has room of its own, which a lookup keeps as long as it holds a connection."""
+        self.in_flight: ServerQueries[Address, LiveAnswer | None] = ServerQueries(self._ask, self._room_of)
 
     def report(self) -> LiveState:
         """Return what is known of the source, for the administrator."""
@@ -173,18 +171,14 @@ class _SourceLookups:
         if self._breakers.refuses(upstream):
             self._counts[SourceAnswer.REFUSED] += 1
         else:
-            found = await self._single_flight(upstream).answer(
-                address, self._settings.timeout, (client,) if client else ()
-            )
+            shares = (client,) if client else ()
+            found = await self.in_flight.answer(upstream, address, self._settings.timeout, shares)
         if isinstance(found, LiveAnswer) and found.presence is not Presence.UNKNOWN:
             return found
         return self._stale(address)
 
-    def _single_flight(self, upstream: str) -> SingleFlight[Address, LiveAnswer | None]:
-        if upstream not in self.in_flight:
-            room = min(self.row.room_of(upstream), self._settings.concurrency)
-            self.in_flight[upstream] = SingleFlight(self._ask, room, keeps_room=True)
-        return self.in_flight[upstream]
+    def _room_of(self, upstream: str) -> int:
+        return min(self.row.room_of(upstream), self._settings.concurrency)
 
     async def _ask(self, address: Address) -> LiveAnswer | None:
         """Ask the source; the answer is kept, whether or not somebody still waits for it."""
