@@ -171,8 +171,7 @@ class _SourceLookups:
         if self._breakers.refuses(upstream):
             self._counts[SourceAnswer.REFUSED] += 1
         else:
-            shares = (client,) if client else ()
-            found = await self.in_flight.answer(upstream, address, self._settings.timeout, shares)
+            found = await self.in_flight.answer(upstream, address, self._settings.timeout, (client,) if client else ())
         if isinstance(found, LiveAnswer) and found.presence is not Presence.UNKNOWN:
             return found
         return self._stale(address)
