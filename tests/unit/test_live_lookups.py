@@ -440,6 +440,28 @@ class TestLiveLookups:
             assert ask(loop, lookups, asked) == expected
             assert lookups.known(Address.parse(asked)) == expected
 
+    def test_an_entry_of_its_address_comes_before_one_for_the_whole_domain(self, loop):
+        """As in a table: the one that a subaddress belongs to may have other targets than the rest of the domain, or be excluded."""
+
+        class CatchAll(Source):
+            async def lookup(self, address):
+                answer = await super().lookup(address)
+                if answer.presence is Presence.EXISTS or address.local == "gone":
+                    return answer
+                return LiveAnswer(Presence.EXISTS, (f"all.{address.local}@far.test",), whole_domain=True)
+
+        normalisation = Normalisation("+", None, ["local.test"])
+        source = CatchAll("team@local.test", targets=("ann@local.test",))
+        handing_on = partial(handed_on, normalisation)
+        lookups = LiveLookups([live_row("office", source, others=partial(others, normalisation), handed_on=handing_on)])
+        for asked, expected in {
+            "team+x@local.test": LiveReply(Presence.EXISTS, ("ann+x@local.test",), "office"),
+            "any+x@local.test": LiveReply(Presence.EXISTS, ("all.any+x@far.test",), "office"),
+            "gone+x@local.test": LiveReply(Presence.ABSENT, (), "office"),
+        }.items():
+            assert ask(loop, lookups, asked) == expected
+            assert lookups.known(Address.parse(asked)) == expected
+
     def test_an_outage_at_one_server_of_a_source_says_nothing_of_the_others(self, loop):
         class Half(Source):
             async def lookup(self, address):

@@ -155,6 +155,11 @@ class LiveAnswer(NamedTuple):
     other_domain: str = ""
     """The domain of which its own is another name; then its mail goes to the same local part there, unless it has targets."""
 
+    @property
+    def is_of_others(self) -> bool:
+        """Whether an entry for another spelling, or for the address of a subaddress, would come before it."""
+        return self.presence is Presence.ABSENT or self.whole_domain
+
     def targets_of(self, address: Address) -> tuple[str, ...]:
         """Return the addresses that get the mail of `address`: the one that was asked for, another spelling or a subaddress of it."""
         if self.targets or not self.other_domain:

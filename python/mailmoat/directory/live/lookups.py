@@ -140,9 +140,9 @@ class _SourceLookups:
         """Return what is known of an address without asking: of itself, and of the one that it is a subaddress of."""
         answer = self._fresh(address)
         for other in self.row.others(address):
-            if answer is None or answer.presence is not Presence.ABSENT:
+            if answer is None or not answer.is_of_others:
                 break
-            answer = self.row.answer_of(other, address, self._fresh(other))
+            answer = self.row.answer_of(other, address, answer, self._fresh(other))
         if answer is not None:
             self._counts[SourceAnswer.CACHED] += 1
         return answer
@@ -151,9 +151,9 @@ class _SourceLookups:
         """Return the answer of the source; None when there is none."""
         answer = await self._find(address, client)
         for other in self.row.others(address):
-            if answer is None or answer.presence is not Presence.ABSENT:
+            if answer is None or not answer.is_of_others:
                 break
-            answer = self.row.answer_of(other, address, await self._find(other, client))
+            answer = self.row.answer_of(other, address, answer, await self._find(other, client))
         return answer
 
     def refused_late(self, address: Address, reply: str) -> None:

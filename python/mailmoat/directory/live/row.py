@@ -68,8 +68,12 @@ class LiveRow:
         """Whether an address counts as existing where this source does not answer and no other one has it."""
         return self.settings.when_stale == "accept"
 
-    def answer_of(self, other: Address, address: Address, answer: LiveAnswer | None) -> LiveAnswer | None:
-        """Return what an answer about one of its others says of an address: the detail of a subaddress goes on to the targets."""
+    def answer_of(
+        self, other: Address, address: Address, before: LiveAnswer, answer: LiveAnswer | None
+    ) -> LiveAnswer | None:
+        """Return what follows for an address from the answer before and that about one of its others: the detail of a subaddress goes on to the targets."""
+        if answer is not None and answer.whole_domain and before.whole_domain:
+            return before  # the entry for the whole domain has both
         if answer is None or not answer.targets or self.key(other) == self.key(address):
             return answer
         return answer._replace(targets=tuple(self.handed_on(address, target) for target in answer.targets))
