@@ -2,7 +2,8 @@
 //!
 //! `compile` reads the operator's text file and the tables of directories, and writes an exact open-addressing hash table; `Directory`
 //! maps it read-only.
-//! Promises: a snapshot is replaced whole (new file, fsync, rename, fsync of the directory) or not at all; a file that is torn
+//! Where little changed since, `compile` writes a small file of changes instead; the whole snapshot upon which it is, its base, is beside it.
+//! Promises: a snapshot is replaced whole (new file, fsync, rename, fsync of the directory) or not at all, together with its base; a file that is torn
 //! or hostile is refused at `open` or found `Damaged` in a lookup, never a crash and never taken for "does not exist".
 //! Never decides: whether an unknown recipient is refused, and who is postmaster, is policy. May fail:
 //! `io::Error` of the file system, which `compile` blames on an input or on the snapshot.
@@ -28,9 +29,12 @@ use crate::machine::message::address::Normalisation;
 
 #[cfg(test)]
 mod alias_tests;
+#[cfg(test)]
+mod changes_tests;
 mod compile;
 mod directory;
 mod format;
+mod layer;
 #[cfg(test)]
 mod normalisation_tests;
 mod table;

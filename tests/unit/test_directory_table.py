@@ -198,7 +198,7 @@ def test_what_was_replaced_is_removed_in_small_steps(tmp_path):
     names = {
         name for (name,) in sqlite3.connect(table.path).execute("SELECT name FROM sqlite_schema WHERE type='table'")
     }
-    assert names == {"state", "entry", "address"}
+    assert names == {"state", "entry", "address", "history"}
 
 
 @pytest.mark.parametrize("octets", [b"no database at all" * 100, b"SQLite format 3\0" + bytes(4000)])

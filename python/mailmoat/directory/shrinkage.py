@@ -33,9 +33,9 @@ class Stock(NamedTuple):
         """Return it with one more entry, that has so many addresses."""
         return Stock(self.entries + 1, self.addresses + addresses)
 
-    def minus(self, addresses: int | None) -> Stock:
-        """Return it without an entry that had so many addresses; None = without any."""
-        return self if addresses is None else Stock(self.entries - 1, self.addresses - addresses)
+    def minus(self, addresses: int) -> Stock:
+        """Return it without an entry that had so many addresses."""
+        return Stock(self.entries - 1, self.addresses - addresses)
 
     def lost(self, had: int, has: int | None) -> Stock:
         """Return it, as what is gone, with what an entry had and has no more; None = the entry is gone."""

@@ -10,6 +10,7 @@ any time. A step takes as long as its entries, at most `LARGEST_PART` of them. R
     state    key, value: see `table_state`
     entry    number, id, name
     address  entry, text, targets (one a line)
+    history  see `history`, whose `history_from` is among the state
 """
 
 from __future__ import annotations
@@ -23,6 +24,7 @@ from mailmoat import clock
 from mailmoat.directory.shrinkage import NOTHING, Stock
 from mailmoat.directory.source import LARGEST_PART, Entry, addresses_in
 from mailmoat.directory.table_reading import listed
+from mailmoat.directory_process.history import History
 from mailmoat.directory_process.table_digest import DIGESTS, digest_of
 from mailmoat.directory_process.table_schema import SHADOW, SWAP, VERSION, connect, execute, file_of, is_damaged, renew
 from mailmoat.directory_process.table_state import TableState
@@ -58,9 +60,10 @@ class Table(TableState):
 
     def _begin(self, base: sqlite3.Connection) -> None:
         """Take a database into use."""
-        self._base, self._file = base, file_of(self.path)
+        self._base, self._file, self._history = base, file_of(self.path), History(base)
         with self._transaction():
             self._set(version=VERSION, url=self.identity.url)
+            self._history.begin(self.generation)
             if self._state("addresses", None) is None:
                 self._set(addresses=self._row("SELECT count(*) FROM address WHERE text NOT LIKE '!%'")[0])
         self._mark = self._state("identity", "").partition(".")[2] or token_hex(8)
@@ -110,9 +113,9 @@ class Table(TableState):
         """Add a part of the full read."""
         with self._transaction():
             for entry in entries:
-                digest, addresses = self._remove("shadow_", entry.id)
-                self._digest = (self._digest - digest) % DIGESTS
-                self.read = self.read.minus(addresses)
+                if (again := self._remove("shadow_", entry.id)) is not None:
+                    self._digest = (self._digest - digest_of(again)) % DIGESTS
+                    self.read = self.read.minus(addresses_in(again))
                 if entry.addresses:
                     self._add_shadow(entry)
             self._set(next=self._next)
@@ -122,6 +125,8 @@ class Table(TableState):
         changed = self._digest != self._stored_digest() or self.generation == 0
         with self._transaction():
             execute(self._base, SWAP)
+            if changed:
+                self._history.restart(self.generation + 1)
             self._keep(self.read, self._digest)
             self._settle(cookie, losses, changed=changed)
         self.held = ""
@@ -144,22 +149,25 @@ class Table(TableState):
     def apply(self, changed: Iterable[Entry], removed: Iterable[bytes]) -> None:
         """Take what changed since the cookie before, or a part of it; it is in force with `settle`."""
         with self._working():
-            digest, stock, number = self._stored_digest(), self.stock, self._state("next", 1)
+            digest, stock, following = self._stored_digest(), self.stock, self._state("next", 1)
+            generation = self.generation + 1
             for entry in (*(Entry(entry_id, "", ()) for entry_id in removed), *changed):
                 known = self._row("SELECT number FROM entry WHERE id=?", entry.id)
-                was, had = self._remove("", entry.id)
-                has = addresses_in(entry)
-                digest -= was
-                stock = stock.minus(had)
+                number, before = known[0] if known else following, self._remove("", entry.id)
+                was, now, has = digest_of(before), digest_of(entry), addresses_in(entry)
+                if was != now:
+                    self._history.keep(generation, number, before.addresses if before else ())
+                if before is not None:
+                    stock = stock.minus(addresses_in(before))
+                    self.gone = self.gone.lost(addresses_in(before), has if entry.addresses else None)
                 if entry.addresses:
-                    self._insert("", known[0] if known else number, entry)
-                    number += known is None
+                    self._insert("", number, entry)
+                    following += known is None
                     stock = stock.plus(has)
-                    digest += digest_of(entry)
-                if had is not None:
-                    self.gone = self.gone.lost(had, has if entry.addresses else None)
+                digest += now - was
+            self._history.limit(generation)
             self._keep(stock, digest % DIGESTS)
-            self._set(next=number)
+            self._set(next=following)
 
     def settle(self, cookie: bytes | None, losses: Losses | None = None) -> bool:
         """Put in force what was applied, if anything, with which so much was lost; return whether other recipients are."""
@@ -221,15 +229,15 @@ class Table(TableState):
         rows = ((number, one.text, "\n".join(one.targets)) for one in entry.addresses)
         self._base.executemany(f"INSERT OR REPLACE INTO {prefix}address VALUES(?, ?, ?)", rows)
 
-    def _remove(self, prefix: str, entry_id: bytes) -> tuple[int, int | None]:
-        """Remove an entry; return its digest and how many addresses it had: 0 and None when it is not there."""
+    def _remove(self, prefix: str, entry_id: bytes) -> Entry | None:
+        """Remove an entry; return it without its name, None when it is not there."""
         known = self._row(f"SELECT number FROM {prefix}entry WHERE id=?", entry_id)  # noqa: S608 - ours
         if known is None:
-            return 0, None
+            return None
         entry = Entry(entry_id, "", self._addresses(f"{prefix}address", known[0]))
         self._base.execute(f"DELETE FROM {prefix}entry WHERE number=?", known)  # noqa: S608 - ours
         self._base.execute(f"DELETE FROM {prefix}address WHERE entry=?", known)  # noqa: S608 - ours
-        return digest_of(entry), addresses_in(entry)
+        return entry
 
     def _numbered(self) -> Iterator[tuple[int, bytes, str]]:
         after = 0

@@ -12,7 +12,9 @@ DIGESTS: Final = 1 << 128
 """How many there are: sums begin again there."""
 
 
-def digest_of(entry: Entry) -> int:
-    """Return a number for what an entry says of recipients, whatever its name."""
+def digest_of(entry: Entry | None) -> int:
+    """Return a number for what an entry says of recipients, whatever its name; 0 where that is nothing, as where there is none."""
+    if entry is None or not entry.addresses:
+        return 0
     addresses = sorted({one.text: one for one in entry.addresses}.values())
     return int.from_bytes(blake2b(repr((entry.id, addresses)).encode(), digest_size=16).digest(), "big")

@@ -13,6 +13,7 @@ _SCHEMA: Final = """
 CREATE TABLE IF NOT EXISTS state(key TEXT PRIMARY KEY, value) WITHOUT ROWID;
 CREATE TABLE IF NOT EXISTS entry(number INTEGER PRIMARY KEY, id BLOB UNIQUE, name TEXT);
 CREATE TABLE IF NOT EXISTS address(entry INTEGER, text TEXT, targets TEXT, PRIMARY KEY(entry, text)) WITHOUT ROWID;
+CREATE TABLE IF NOT EXISTS history(generation INTEGER, entry INTEGER, text TEXT, PRIMARY KEY(generation, entry, text)) WITHOUT ROWID;
 """
 SHADOW: Final = """
 CREATE TABLE shadow_entry(number INTEGER PRIMARY KEY, id BLOB UNIQUE, name TEXT);

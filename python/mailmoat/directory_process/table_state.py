@@ -8,6 +8,7 @@
 * held: why something was held back after that
 * entries, addresses: how many are in force; those that exclude an address are none
 * next: number of the next entry
+* history_from: the generation after which the history has all changes
 """
 
 from __future__ import annotations

@@ -43,8 +43,8 @@ if TYPE_CHECKING:
     from mailmoat.supervisor.privileges import Account
 
 OURS: Final = (
-    instance.LOCK_NAME, instance.STATE_NAME, SNAPSHOT_NAME, SENDERS_SNAPSHOT, OFFERS_NAMES, SECRET_NAME, CERTIFICATE_NAME,
-    key_file.NAME, key_file.LOCK_NAME, POLICIES, f"{POLICIES}/*", REPORTS, f"{REPORTS}/*",
+    instance.LOCK_NAME, instance.STATE_NAME, SNAPSHOT_NAME, f"{SNAPSHOT_NAME}.*.base", SENDERS_SNAPSHOT, OFFERS_NAMES,
+    SECRET_NAME, CERTIFICATE_NAME, key_file.NAME, key_file.LOCK_NAME, POLICIES, f"{POLICIES}/*", REPORTS, f"{REPORTS}/*",
     "directory", "directory/*", "lists", "lists/*", "damaged", "partitions", "partitions/*", "partitions/*/*",
 )  # fmt: skip
 """What a server makes below its spool directory."""

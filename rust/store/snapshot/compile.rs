@@ -7,17 +7,20 @@ use std::path::{Path, PathBuf};
 
 use super::format::Record;
 use super::table::Table;
-use super::{Form, Found, Input, MOST_TARGETS, Scope};
+use super::{Form, Found, Input, MOST_TARGETS, Scope, Stamp};
 use crate::machine::message::address::Limits;
 
 mod alias_line;
 mod aliases;
+mod changes;
 mod draft;
 mod entry;
 mod line;
 mod notes;
+mod place;
 mod rows;
 mod sender;
+mod stored;
 mod strangers;
 mod targets;
 mod text;
@@ -75,13 +78,56 @@ enum Source {
     Table(Table),
 }
 
+/// The inputs that are compiled, open.
+struct Opened<'a> {
+    inputs: &'a [Input],
+    sources: Vec<Source>,
+    /// What the tables are, a line each.
+    states: String,
+    scope: &'a Scope,
+}
+
+impl Opened<'_> {
+    /// The text file, if there is one.
+    fn text(&self) -> Option<&Text> {
+        self.sources.iter().find_map(|source| if let Source::Text(text) = source { Some(text) } else { None })
+    }
+
+    /// The stamp of the text file; zeros without one.
+    fn stamp(&self) -> Stamp {
+        self.text().map(|text| text.stamp).unwrap_or_default()
+    }
+}
+
 /// Compiles `inputs` into the snapshot `target`: of several that have an address, the first decides. A table that is missing is empty.
+///
+/// Where little changed since the snapshot that is there, only that is compiled; then the warnings are about that, too.
 pub fn compile(inputs: &[Input], target: &Path, scope: &Scope) -> Result<Compiled, Failure> {
+    compile_with(inputs, target, scope, changes::most_of)
+}
+
+/// The same with the most addresses that may be others than in a snapshot of so many entries.
+pub(super) fn compile_with(
+    inputs: &[Input],
+    target: &Path,
+    scope: &Scope,
+    most: fn(u64) -> u64,
+) -> Result<Compiled, Failure> {
     let sources = inputs.iter().map(open).collect::<Result<Vec<Source>, Failure>>()?;
     let states = states(inputs, &sources)?;
-    let mut draft = Draft::create(target, &scope.text(inputs), &states)?;
+    let opened = Opened { inputs, sources, states, scope };
+    // What cannot be read or written says so again when all is compiled.
+    match changes::compile(&opened, target, most) {
+        Ok(Some(compiled)) => Ok(compiled),
+        Ok(None) | Err(_) => compile_all(&opened, target),
+    }
+}
+
+fn compile_all(opened: &Opened<'_>, target: &Path) -> Result<Compiled, Failure> {
+    let Opened { inputs, sources, states, scope } = opened;
+    let mut draft = Draft::create(target, &scope.text(inputs), states)?;
     let (mut problems, mut warnings, mut strangers) = (Notes::default(), Notes::default(), Strangers::default());
-    for (input, source) in inputs.iter().zip(&sources) {
+    for (input, source) in inputs.iter().zip(sources) {
         match source {
             Source::Text(text) => text.read(&mut draft, scope, &mut problems, &mut strangers)?,
             Source::Table(table) => rows::read(input, table, &mut draft, scope, &mut warnings, &mut strangers)?,
@@ -92,7 +138,7 @@ pub fn compile(inputs: &[Input], target: &Path, scope: &Scope) -> Result<Compile
     if problems.is_empty() {
         aliases::follow(&mut draft, scope, &mut problems, &mut warnings)?;
     }
-    if problems.is_empty() && scope.form == Form::Recipients && all_read(&states) {
+    if problems.is_empty() && scope.form == Form::Recipients && all_read(states) {
         if entries == 0 {
             let rest = format!("{FORMS}, or set no recipient file");
             problems.add(0, format!("it lists no recipient, so every recipient would be refused. {rest}"));
@@ -100,12 +146,11 @@ pub fn compile(inputs: &[Input], target: &Path, scope: &Scope) -> Result<Compile
             problems.add(0, sentence);
         }
     }
-    let text = sources.iter().find_map(|source| if let Source::Text(text) = source { Some(text) } else { None });
-    if text.map_or(Ok(false), Text::has_changed)? {
+    if opened.text().map_or(Ok(false), Text::has_changed)? {
         problems.add(0, "it was changed while it was read. Write a new file beside it and rename it".to_owned());
     }
     if problems.is_empty() {
-        draft.publish(target, entries, text.map(|text| text.stamp).unwrap_or_default())?;
+        draft.publish(target, entries, opened.stamp(), strangers.ours)?;
         let warnings = strangers.list().into_iter().chain(warnings.list()).collect();
         return Ok(Compiled { entries, problems: Vec::new(), warnings });
     }

@@ -4,56 +4,66 @@ use std::borrow::Cow;
 use std::io;
 use std::path::Path;
 
-use memmap2::{Advice, Mmap};
-
-use super::format::{HEADER, Header, OFFSET_BITS, OFFSET_MASK, Record, hash, word};
+use super::format::{Record, hash};
+use super::layer::{Layer, base_path};
 use super::{Answer, Found, Input, LONGEST_CHAIN, MOST_TARGETS, Scope, Stamp};
 use crate::machine::message::address::{Address, Limits, Normalisation};
-use crate::store::mapped;
 
-/// A compiled directory, mapped read-only.
+/// How often a base that is not there is looked for: between the two looks the snapshot was replaced.
+const LOOKS: usize = 5;
+
+/// A compiled directory, mapped read-only: a whole one, and what changed since.
 pub struct Directory {
-    map: Mmap,
-    header: Header,
+    base: Layer,
+    changes: Option<Layer>,
 }
 
 impl Directory {
-    /// Maps the snapshot at `path`; `InvalidData` when it is none, of another version, or cut short.
+    /// Maps the snapshot at `path`; `InvalidData` when it is none, of another version, cut short, or without its base.
     pub fn open(path: &Path) -> io::Result<Self> {
-        let map = mapped::open(path)?;
-        let header = Header::decode(&map).map_err(|what| io::Error::new(io::ErrorKind::InvalidData, what))?;
-        map.advise(Advice::WillNeed)?;
-        Ok(Self { map, header })
+        for _ in 0..LOOKS {
+            let front = Layer::open(path)?;
+            let mark = front.header.base;
+            if mark == 0 {
+                return Ok(Self { base: front, changes: None });
+            }
+            match Layer::open(&base_path(path, mark)) {
+                Ok(base) if base.mark() == mark => return Ok(Self { base, changes: Some(front) }),
+                Ok(_) => return Err(io::Error::new(io::ErrorKind::InvalidData, "its base is another one")),
+                Err(error) if error.kind() == io::ErrorKind::NotFound => {}
+                Err(error) => return Err(error),
+            }
+        }
+        Err(io::Error::new(io::ErrorKind::InvalidData, "its base is missing"))
+    }
+
+    /// What changes can be compiled upon.
+    pub(super) fn into_base(self) -> Layer {
+        self.base
+    }
+
+    fn newest(&self) -> &Layer {
+        self.changes.as_ref().unwrap_or(&self.base)
     }
 
     /// Different entries in it.
     pub fn entries(&self) -> u64 {
-        self.header.entries
+        self.newest().header.entries
     }
 
     /// The text file it was compiled from; zeros without one.
     pub fn stamp(&self) -> Stamp {
-        self.header.stamp
+        self.newest().header.stamp
     }
 
     /// Whether it was made from the inputs of these names for this scope.
     pub fn is_for(&self, inputs: &[Input], scope: &Scope) -> bool {
-        self.part(HEADER as u64, self.header.scope) == scope.text(inputs).as_bytes()
+        self.newest().is_for(inputs, scope)
     }
 
     /// The tables it was compiled from: their numbers, each with what `table_state` said then.
     pub fn tables(&self) -> Vec<(u8, String)> {
-        let text = self.part((HEADER as u64).saturating_add(self.header.scope), self.header.states);
-        let lines = std::str::from_utf8(text).unwrap_or_default().lines();
-        lines
-            .filter_map(|line| line.split_once(' '))
-            .filter_map(|(number, state)| Some((number.parse().ok()?, state.to_owned())))
-            .collect()
-    }
-
-    fn part(&self, start: u64, length: u64) -> &[u8] {
-        let at = |offset: u64| usize::try_from(offset).unwrap_or(usize::MAX);
-        self.map.get(at(start)..at(start.saturating_add(length))).unwrap_or_default()
+        self.newest().tables()
     }
 
     /// What is known of `address`, or of the one that it is a subaddress of, and who gets its mail. At each domain its options say what is
@@ -185,26 +195,11 @@ impl Directory {
     #[allow(clippy::option_option)]
     fn find(&self, domain: bool, key: &[u8]) -> Option<Option<Record<'_>>> {
         let hash = hash(domain, key);
-        let (table, slots) = (usize::try_from(self.header.table).ok()?, self.header.slots);
-        for step in 0..slots {
-            let slot = hash.wrapping_add(step) & (slots - 1);
-            match word(&self.map, table.checked_add(usize::try_from(slot).ok()?.checked_mul(8)?)?)? {
-                0 => return Some(None),
-                entry if entry >> OFFSET_BITS == hash >> OFFSET_BITS => {
-                    let record = self.record(usize::try_from(entry & OFFSET_MASK).ok()?)?;
-                    if record.key == key && record.kind.is_domain() == domain {
-                        return Some(Some(record));
-                    }
-                }
-                _ => {}
-            }
+        let changes = self.changes.as_ref().filter(|_| !domain);
+        match changes.map_or(Some(None), |changes| changes.find(domain, key, hash))? {
+            Some(record) => Some(Some(record).filter(|record| record.kind != Found::Absent)),
+            None => self.base.find(domain, key, hash),
         }
-        None
-    }
-
-    fn record(&self, at: usize) -> Option<Record<'_>> {
-        let records = self.map.get(..usize::try_from(self.header.table).ok()?)?;
-        Record::read(records.get(at..)?)
     }
 }
 

@@ -1,18 +1,28 @@
 //! The layout of a snapshot; integers are little-endian, all u64 unless said.
 //!
 //! Header (magic, version, length of the scope, length of the states, entries, mtime of the text file in ns, size, inode, ctime in ns,
-//! offset of the table, slots, checksum of these) · scope · states of the tables · records (line u32, length u16, kind u8, number of the
-//! source u8, octets of the key; of an alias then length u32 and octets of its targets, one a line) · table of slots: 0 = free, else 24 bits of the hash above a 40 bit offset.
+//! offset of the table, slots, entries that count at local domains, pairs of `others`, pairs of `dependents`, mark of the base, checksum of
+//! these) · scope · states of the tables · records (line u32, length u16, kind u8, number of the source u8, octets of the key; of an alias then
+//! length u32 and octets of its targets, one a line) · others · dependents · table of slots: 0 = free, else 24 bits of the hash above a 40 bit offset.
+//!
+//! What only a later compile reads, each a list of pairs (hash of a key, offset of a record), sorted: `others` has all records of the inputs, in
+//! their order, of each key that the table leads to another record of, or that has several; `dependents` has the aliases that lead to a key or
+//! would if it was there. Without entries that count at local domains nothing can be compiled upon the file.
+//!
+//! A file that has a base is a file of changes: its records are those of addresses about which it says something else than the base, `Absent`
+//! among them. Its entries are those of both together.
 #![forbid(unsafe_code)]
 
 use super::{Answer, Found, Stamp};
 
 pub const MAGIC: &[u8; 8] = b"MMDIRSNP";
-pub const VERSION: u64 = 3;
-/// Magic, ten words, checksum.
-pub const HEADER: usize = 96;
+pub const VERSION: u64 = 4;
+/// Magic, fourteen words, checksum.
+pub const HEADER: usize = 128;
 /// Of the checksum, in words after the magic.
-const CHECKSUM: usize = 10;
+const CHECKSUM: usize = 14;
+/// Octets of a pair.
+pub const PAIR: usize = 16;
 /// Octets of a record before its key.
 pub const RECORD: usize = 8;
 pub const OFFSET_BITS: u32 = 40;
@@ -46,15 +56,25 @@ pub struct Header {
     pub table: u64,
     /// Slots of the table, a power of two.
     pub slots: u64,
+    /// Entries at local domains, those that do not decide among them; 0: nothing can be compiled upon this.
+    pub ours: u64,
+    /// Pairs of `others`.
+    pub others: u64,
+    /// Pairs of `dependents`.
+    pub dependents: u64,
+    /// The mark of the base; 0 without one.
+    pub base: u64,
 }
 
 impl Header {
     pub fn encode(&self) -> Vec<u8> {
         let Stamp { mtime_ns, size, inode, ctime_ns } = self.stamp;
         let (mtime, ctime) = (mtime_ns.cast_unsigned(), ctime_ns.cast_unsigned());
-        let words = [VERSION, self.scope, self.states, self.entries, mtime, size, inode, ctime, self.table, self.slots];
+        let before = [VERSION, self.scope, self.states, self.entries, mtime, size, inode, ctime];
+        let words =
+            before.into_iter().chain([self.table, self.slots, self.ours, self.others, self.dependents, self.base]);
         let mut octets = MAGIC.to_vec();
-        octets.extend(words.iter().flat_map(|word| word.to_le_bytes()));
+        octets.extend(words.flat_map(u64::to_le_bytes));
         let sum = hash(false, &octets);
         octets.extend_from_slice(&sum.to_le_bytes());
         octets
@@ -73,21 +93,33 @@ impl Header {
         let stamp =
             Stamp { mtime_ns: at(4)?.cast_signed(), size: at(5)?, inode: at(6)?, ctime_ns: at(7)?.cast_signed() };
         let (scope, states, entries) = (at(1)?, at(2)?, at(3)?);
-        let header = Self { scope, states, entries, stamp, table: at(8)?, slots: at(9)? };
-        let end = header.slots.checked_mul(8).and_then(|octets| octets.checked_add(header.table));
-        let records = (HEADER as u64).checked_add(scope).and_then(|sum| sum.checked_add(states));
-        let whole = end == Some(file.len() as u64) && records.is_some_and(|records| records <= header.table);
-        if !whole || !header.slots.is_power_of_two() || header.entries >= header.slots {
+        let (table, slots, ours, others, dependents, base) = (at(8)?, at(9)?, at(10)?, at(11)?, at(12)?, at(13)?);
+        let header = Self { scope, states, entries, stamp, table, slots, ours, others, dependents, base };
+        let end = slots.checked_mul(8).and_then(|octets| octets.checked_add(table));
+        let is_whole = end == Some(file.len() as u64) && header.pairs().is_some();
+        if !is_whole || !slots.is_power_of_two() || base == 0 && entries >= slots {
             return Err("cut short");
         }
         Ok(header)
+    }
+
+    /// The offset of the records.
+    pub fn records(&self) -> Option<u64> {
+        (HEADER as u64).checked_add(self.scope)?.checked_add(self.states)
+    }
+
+    /// The offset of the pairs; None when they begin before the records do.
+    pub fn pairs(&self) -> Option<u64> {
+        let octets = self.others.checked_add(self.dependents)?.checked_mul(PAIR as u64)?;
+        let pairs = self.table.checked_sub(octets)?;
+        (self.records()? <= pairs).then_some(pairs)
     }
 }
 
 /// One entry of a snapshot.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Record<'a> {
-    /// Address, Domain, Excluded, Alias, `AliasDomain` or `CatchAll`.
+    /// Address, Domain, Excluded, Alias, `AliasDomain` or `CatchAll`; of changes also Absent.
     pub kind: Found,
     /// Number of the input that has it.
     pub source: u8,
@@ -125,6 +157,7 @@ impl<'a> Record<'a> {
         let (head, rest) = octets.split_first_chunk::<RECORD>()?;
         let [l0, l1, l2, l3, n0, n1, kind, source] = *head;
         let kind = match kind {
+            0 => Found::Absent,
             1 => Found::Address,
             2 => Found::Domain,
             3 => Found::Excluded,

@@ -4,9 +4,10 @@
 //! `-wal` and `-shm` files beside it, as in `crate::store::spool::read_only`. May fail: `io::Error` when it is no such database, damaged or locked.
 //!
 //! ```text
-//! state    key, value: `identity` (of the settings by which it was read), `generation` (another one after each change) and others
+//! state    key, value: `identity` (of the settings by which it was read), `generation` (another one after each change), `history_from` and others
 //! entry    number, id, name
 //! address  entry, text (an entry in the notation of the text file), targets (one a line)
+//! history  generation, entry, text: the entries that became others with each generation after `history_from`, and what they had before
 //! ```
 #![forbid(unsafe_code)]
 
@@ -15,7 +16,7 @@ use std::path::Path;
 use std::time::Duration;
 
 use rusqlite::types::ValueRef;
-use rusqlite::{Connection, OpenFlags, OptionalExtension};
+use rusqlite::{Connection, OpenFlags, OptionalExtension, Params};
 
 /// Of a connection, in KiB below zero as `SQLite` has it: rows are read once.
 const CACHE: i64 = -1024;
@@ -24,6 +25,9 @@ const PATIENCE: Duration = Duration::from_secs(5);
 
 /// An open table, in a transaction; None inside when there is none.
 pub struct Table(Option<Connection>);
+
+/// Entries that became others, each with a text that it had.
+pub type History = Vec<(i64, Vec<u8>)>;
 
 /// One row.
 pub struct Row<'a> {
@@ -46,29 +50,65 @@ impl Table {
 
     /// What it is now: equal states mean equal rows. Empty when there is none, or none was read whole yet.
     pub fn state(&self) -> io::Result<String> {
-        let Some(connection) = &self.0 else { return Ok(String::new()) };
-        let value = |key: &str| {
-            let found = connection
-                .query_row("SELECT value FROM state WHERE key=?1", [key], |row| Ok(text_of(row.get_ref(0)?)))
-                .optional();
-            found.map(Option::unwrap_or_default).map_err(failed)
-        };
-        let (identity, generation) = (value("identity")?, value("generation")?);
+        let (identity, generation) = (self.value("identity")?, self.value("generation")?);
         let is_whole = !matches!(generation.as_str(), "" | "0");
         Ok(if is_whole { format!("{identity} {generation}") } else { String::new() })
+    }
+
+    fn value(&self, key: &str) -> io::Result<String> {
+        let Some(connection) = &self.0 else { return Ok(String::new()) };
+        let found = connection
+            .query_row("SELECT value FROM state WHERE key=?1", [key], |row| Ok(text_of(row.get_ref(0)?)))
+            .optional();
+        found.map(Option::unwrap_or_default).map_err(failed)
+    }
+
+    /// The entries that are others than at `generation`, each with a text that it had; empty where it had none. None when that is not known.
+    pub fn history(&self, generation: u64) -> io::Result<Option<History>> {
+        let Some(connection) = &self.0 else { return Ok(None) };
+        if !self.value("history_from")?.parse().is_ok_and(|from: u64| from <= generation) {
+            return Ok(None);
+        }
+        let generation = i64::try_from(generation).unwrap_or(i64::MAX);
+        let read = || {
+            let mut statement = connection.prepare("SELECT entry, text FROM history WHERE generation > ?1")?;
+            let rows =
+                statement.query_map([generation], |row| Ok((row.get(0)?, octets_of(row.get_ref(1)?).to_vec())))?;
+            rows.collect::<rusqlite::Result<Vec<_>>>()
+        };
+        read().map(Some).map_err(failed)
     }
 
     /// Gives each row to `take`, in the order of their entries, until that gives false; `wrong` makes an error of what the table cannot give.
     pub fn read<E>(
         &self,
         wrong: impl Fn(io::Error) -> E,
+        take: impl FnMut(Row<'_>) -> Result<bool, E>,
+    ) -> Result<(), E> {
+        self.give("SELECT entry, text, targets FROM address ORDER BY entry, text", [], wrong, take)
+    }
+
+    /// The same with the rows of one entry.
+    pub fn read_entry<E>(
+        &self,
+        entry: i64,
+        wrong: impl Fn(io::Error) -> E,
+        take: impl FnMut(Row<'_>) -> Result<bool, E>,
+    ) -> Result<(), E> {
+        self.give("SELECT entry, text, targets FROM address WHERE entry=?1 ORDER BY text", [entry], wrong, take)
+    }
+
+    fn give<E>(
+        &self,
+        query: &str,
+        parameters: impl Params,
+        wrong: impl Fn(io::Error) -> E,
         mut take: impl FnMut(Row<'_>) -> Result<bool, E>,
     ) -> Result<(), E> {
         let Some(connection) = &self.0 else { return Ok(()) };
         let wrong = |error| wrong(failed(error));
-        let query = "SELECT entry, text, targets FROM address ORDER BY entry, text";
-        let mut statement = connection.prepare(query).map_err(wrong)?;
-        let mut rows = statement.query([]).map_err(wrong)?;
+        let mut statement = connection.prepare_cached(query).map_err(wrong)?;
+        let mut rows = statement.query(parameters).map_err(wrong)?;
         while let Some(row) = rows.next().map_err(wrong)? {
             let octets = |column| row.get_ref(column).map(octets_of).map_err(wrong);
             let (text, targets) = (octets(1)?, octets(2)?);

@@ -10,10 +10,11 @@ use std::collections::HashSet;
 use std::io;
 
 use super::MOST_TARGETS;
-use super::draft::{Draft, Stored};
+use super::draft::{Draft, MOST_DEPENDENTS};
 use super::notes::{Notes, printable};
+use super::stored::{Records, Stored};
 use crate::machine::message::address::{Address, Limits};
-use crate::store::snapshot::format::Record;
+use crate::store::snapshot::format::{Record, hash};
 use crate::store::snapshot::{Found, LONGEST_CHAIN, Scope};
 
 /// Why an alias cannot be followed.
@@ -41,30 +42,12 @@ pub(super) fn follow(draft: &mut Draft, scope: &Scope, problems: &mut Notes, war
         if !draft.decides(at, &record)? {
             continue;
         }
-        let note = |reason: &str| {
-            let place = if record.source == 0 { "line" } else { "entry" };
-            format!("{place} {}: \"{}\": {reason}", record.line, printable(record.key))
-        };
-        match ends_of(draft, scope, &record) {
-            Ok(ends) => {
-                for end in &ends.missing {
-                    warnings.add(record.source, note(&format!("its mail goes to {end}, which is not listed")));
-                }
-                let lines = ends.lines.join("\n");
-                if lines.as_bytes() != record.targets {
-                    replaced.push((at, draft.append(Record { targets: lines.as_bytes(), ..record })?));
-                }
-            }
-            Err(Fault::Disk(error)) => return Err(error),
-            Err(Fault::Alias(reason)) if record.source == 0 => problems.add(0, note(&reason)),
-            Err(Fault::Alias(reason) | Fault::Table(reason)) => {
-                warnings.add(record.source, note(&format!("{reason}. It is delivered to itself")));
-                // A circle of domains stays one: its addresses are unknown then, which refuses nobody for good.
-                if record.kind != Found::AliasDomain {
-                    let kind = if record.kind == Found::CatchAll { Found::Domain } else { Found::Address };
-                    replaced.push((at, draft.append(Record { kind, targets: &[], ..record })?));
-                }
-            }
+        let Followed { kind, targets, looked_at } = followed(draft, scope, &record, problems, warnings)?;
+        if draft.dependents.len() < MOST_DEPENDENTS {
+            draft.dependents.extend(looked_at.into_iter().map(|hash| (hash, at)));
+        }
+        if targets.as_bytes() != record.targets {
+            replaced.push((at, draft.append(Record { kind, targets: targets.as_bytes(), ..record })?));
         }
     }
     for (old, new) in replaced {
@@ -76,17 +59,71 @@ pub(super) fn follow(draft: &mut Draft, scope: &Scope, problems: &mut Notes, war
     Ok(())
 }
 
-fn ends_of(draft: &Draft, scope: &Scope, record: &Record<'_>) -> Result<Ends, Fault> {
+/// What becomes of an alias that is followed.
+pub(super) struct Followed {
+    /// Of its record.
+    pub kind: Found,
+    /// The addresses at its ends, one a line, or the other domain.
+    pub targets: String,
+    /// Hashes of the keys of addresses that were looked at, without its own: as long as those and all domains stay, so does this.
+    pub looked_at: HashSet<u64>,
+}
+
+/// Follows one alias.
+pub(super) fn followed(
+    records: &impl Records,
+    scope: &Scope,
+    record: &Record<'_>,
+    problems: &mut Notes,
+    warnings: &mut Notes,
+) -> io::Result<Followed> {
+    let note = |reason: &str| {
+        let place = if record.source == 0 { "line" } else { "entry" };
+        format!("{place} {}: \"{}\": {reason}", record.line, printable(record.key))
+    };
+    let mut followed =
+        Followed { kind: record.kind, targets: text(record.targets).to_owned(), looked_at: HashSet::new() };
+    match ends_of(records, scope, record, &mut followed.looked_at) {
+        Ok(ends) => {
+            for end in &ends.missing {
+                warnings.add(record.source, note(&format!("its mail goes to {end}, which is not listed")));
+            }
+            followed.targets = ends.lines.join("\n");
+        }
+        Err(Fault::Disk(error)) => return Err(error),
+        Err(Fault::Alias(reason)) if record.source == 0 => problems.add(0, note(&reason)),
+        Err(Fault::Alias(reason) | Fault::Table(reason)) => {
+            warnings.add(record.source, note(&format!("{reason}. It is delivered to itself")));
+            // A circle of domains stays one: its addresses are unknown then, which refuses nobody for good.
+            if record.kind != Found::AliasDomain {
+                followed.kind = if record.kind == Found::CatchAll { Found::Domain } else { Found::Address };
+                followed.targets = String::new();
+            }
+        }
+    }
+    if !record.kind.is_domain() {
+        followed.looked_at.remove(&hash(false, record.key));
+    }
+    Ok(followed)
+}
+
+fn ends_of(
+    records: &impl Records,
+    scope: &Scope,
+    record: &Record<'_>,
+    looked_at: &mut HashSet<u64>,
+) -> Result<Ends, Fault> {
     if record.kind == Found::AliasDomain {
-        check_domain(draft, text(record.key))?;
+        check_domain(records, text(record.key))?;
         return Ok(Ends { lines: vec![text(record.targets).to_owned()], missing: Vec::new() });
     }
     let mut walk = Walk {
-        draft,
+        records,
         scope,
         path: vec![text(record.key).to_owned()],
         followed: Seen::default(),
         ended: Seen::default(),
+        looked_at,
         is_of_text: record.source == 0,
         has_table: false,
         ends: Ends::default(),
@@ -129,8 +166,8 @@ impl Seen {
     }
 }
 
-struct Walk<'a> {
-    draft: &'a Draft,
+struct Walk<'a, R> {
+    records: &'a R,
     scope: &'a Scope,
     /// Keys of the aliases from the first to the one that is looked at.
     path: Vec<String>,
@@ -138,6 +175,8 @@ struct Walk<'a> {
     followed: Seen,
     /// Keys of the ends: an alias that is its own target is among both.
     ended: Seen,
+    /// Hashes of the keys of addresses that were looked at.
+    looked_at: &'a mut HashSet<u64>,
     /// Whether the first alias is of the text file.
     is_of_text: bool,
     /// Whether an alias of a table was followed.
@@ -145,7 +184,7 @@ struct Walk<'a> {
     ends: Ends,
 }
 
-impl Walk<'_> {
+impl<R: Records> Walk<'_, R> {
     fn all(&mut self, targets: &str) -> Result<(), Fault> {
         targets.lines().try_for_each(|target| self.one(target))
     }
@@ -202,13 +241,15 @@ impl Walk<'_> {
     }
 
     /// The address, at the domain that its own is another name of, and the record of it or of that domain.
-    fn find(&self, mut address: Address) -> Result<(Address, Option<Stored>), Fault> {
+    fn find(&mut self, mut address: Address) -> Result<(Address, Option<Stored>), Fault> {
         let mut has_table = false;
         for _ in 0..=LONGEST_CHAIN {
-            if let Some(found) = self.draft.find(false, self.scope.normalisation.key(&address).as_bytes())? {
+            let key = self.scope.normalisation.key(&address);
+            self.looked_at.insert(hash(false, key.as_bytes()));
+            if let Some(found) = self.records.find(false, key.as_bytes())? {
                 return Ok((address, Some(found)));
             }
-            let by_domain = self.draft.find(true, address.domain().as_bytes())?;
+            let by_domain = self.records.find(true, address.domain().as_bytes())?;
             let other = by_domain.as_ref().and_then(Stored::record).filter(|record| record.kind == Found::AliasDomain);
             let Some(other) = other else { return Ok((address, by_domain)) };
             has_table |= other.source != 0;
@@ -219,10 +260,10 @@ impl Walk<'_> {
 }
 
 /// Follows a chain of domains to its end.
-fn check_domain(draft: &Draft, domain: &str) -> Result<(), Fault> {
+fn check_domain(records: &impl Records, domain: &str) -> Result<(), Fault> {
     let (mut domain, mut has_table) = (domain.to_owned(), false);
     for _ in 0..=LONGEST_CHAIN {
-        let found = draft.find(true, domain.as_bytes())?;
+        let found = records.find(true, domain.as_bytes())?;
         let record = found.as_ref().and_then(Stored::record);
         let Some(other) = record.filter(|record| record.kind == Found::AliasDomain) else { return Ok(()) };
         has_table |= other.source != 0;

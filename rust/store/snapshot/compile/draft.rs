@@ -7,11 +7,17 @@ use std::os::unix::fs::{FileExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicU32, Ordering};
 
+use super::place::{alone, parent_of, sweep};
+use super::stored::Stored;
 use super::targets::{self, Targets};
 use super::{MAX_ENTRIES, MAX_KEY, MAX_TARGETS};
 use crate::store::disk::sync_directory;
-use crate::store::snapshot::format::{HEADER, Header, OFFSET_BITS, OFFSET_MASK, RECORD, Record, hash};
+use crate::store::snapshot::format::{HEADER, Header, OFFSET_BITS, OFFSET_MASK, PAIR, RECORD, Record, hash};
+use crate::store::snapshot::layer::base_path;
 use crate::store::snapshot::{Found, Stamp};
+
+/// Most pairs of a key and an alias that leads to it, 16 octets each: with more, every change is compiled whole.
+pub(super) const MOST_DEPENDENTS: usize = 2_000_000;
 
 /// A snapshot being written, under a name of its own; gone when it is dropped unpublished.
 pub(super) struct Draft {
@@ -20,26 +26,18 @@ pub(super) struct Draft {
     at: u64,
     scope: u64,
     states: u64,
-    /// Hash and offset of each record.
+    /// Hash and offset of each record of the inputs.
     index: Vec<(u64, u64)>,
     /// How many of them there were at the end of each input.
     ends: Vec<usize>,
+    /// Hashes of keys that have several, or of which the table leads to one that was made of them.
+    several: Vec<u64>,
+    /// Hashes of keys that were looked at for an alias, and its offset.
+    pub dependents: Vec<(u64, u64)>,
     /// Offsets of the records that are aliases.
     pub aliases: Vec<u64>,
     /// Offsets by hash, once all records are written.
     table: Vec<u64>,
-}
-
-/// A record that was read back.
-pub(super) struct Stored {
-    octets: Vec<u8>,
-}
-
-impl Stored {
-    /// None when it is none.
-    pub fn record(&self) -> Option<Record<'_>> {
-        Record::read(&self.octets)
-    }
 }
 
 impl Draft {
@@ -48,7 +46,7 @@ impl Draft {
         let mut name = target.as_os_str().to_owned();
         name.push(format!(".{}-{}.tmp", std::process::id(), SERIAL.fetch_add(1, Ordering::Relaxed)));
         let path = PathBuf::from(name);
-        sweep(target);
+        sweep(target, b".tmp");
         let file = OpenOptions::new().read(true).write(true).create_new(true).mode(0o644).open(&path)?;
         let (scope_octets, state_octets) = (scope.len() as u64, states.len() as u64);
         let file = BufWriter::with_capacity(1 << 16, file);
@@ -60,6 +58,8 @@ impl Draft {
             states: state_octets,
             index: Vec::new(),
             ends: Vec::new(),
+            several: Vec::new(),
+            dependents: Vec::new(),
             aliases: Vec::new(),
             table: Vec::new(),
         };
@@ -119,6 +119,7 @@ impl Draft {
             self.unite(others)?;
             begin = end;
         }
+        self.index = index;
         Ok(entries)
     }
 
@@ -150,7 +151,10 @@ impl Draft {
                 *free = hash >> OFFSET_BITS << OFFSET_BITS | at;
                 Ok(true)
             }
-            _ => Ok(false),
+            _ => {
+                self.several.push(hash);
+                Ok(false)
+            }
         }
     }
 
@@ -180,7 +184,7 @@ impl Draft {
     }
 
     /// The slot of the record with this hash of which `is_it` holds, given its offset; else the free one where it would be.
-    fn slot(&self, hash: u64, mut is_it: impl FnMut(&Self, u64) -> io::Result<bool>) -> io::Result<usize> {
+    pub fn slot(&self, hash: u64, mut is_it: impl FnMut(&Self, u64) -> io::Result<bool>) -> io::Result<usize> {
         let slots = self.table.len();
         let home = usize::try_from(hash & (slots as u64).wrapping_sub(1)).unwrap_or_default();
         for step in 0..slots {
@@ -194,18 +198,6 @@ impl Draft {
         Err(io::ErrorKind::InvalidData.into()) // a third of the slots is free
     }
 
-    /// The record of an address or a domain, if there is one.
-    pub fn find(&self, is_domain: bool, key: &[u8]) -> io::Result<Option<Stored>> {
-        let mut found = None;
-        self.slot(hash(is_domain, key), |draft, at| {
-            let stored = draft.stored(at)?;
-            let is_it = stored.record().is_some_and(|record| record.key == key && record.kind.is_domain() == is_domain);
-            found = is_it.then_some(stored);
-            Ok(is_it)
-        })?;
-        Ok(found)
-    }
-
     /// Whether the table has the record at this offset: no earlier one decides.
     pub fn decides(&self, at: u64, record: &Record<'_>) -> io::Result<bool> {
         let slot = self.slot(hash(record.kind.is_domain(), record.key), |_, found| Ok(found == at))?;
@@ -214,7 +206,9 @@ impl Draft {
 
     /// Has the table lead to the record at `new` instead of the one at `old`, which is of the same key.
     pub fn replace(&mut self, old: u64, new: u64, record: &Record<'_>) -> io::Result<()> {
-        let slot = self.slot(hash(record.kind.is_domain(), record.key), |_, found| Ok(found == old))?;
+        let hash = hash(record.kind.is_domain(), record.key);
+        self.several.push(hash);
+        let slot = self.slot(hash, |_, found| Ok(found == old))?;
         if let Some(slot) = self.table.get_mut(slot) {
             *slot = *slot >> OFFSET_BITS << OFFSET_BITS | new;
         }
@@ -228,7 +222,7 @@ impl Draft {
             let filled = self.read_back(at, &mut octets)?;
             if filled < octets.len() || octets.len() > MAX_KEY + MAX_TARGETS || Record::read(&octets).is_some() {
                 octets.truncate(filled);
-                return Ok(Stored { octets });
+                return Ok(Stored::read(octets));
             }
             octets.resize(2 * octets.len(), 0);
         }
@@ -245,38 +239,57 @@ impl Draft {
         Ok(filled)
     }
 
-    /// Puts the whole snapshot at `target`.
-    pub fn publish(mut self, target: &Path, entries: u64, stamp: Stamp) -> io::Result<()> {
+    /// Puts the whole snapshot at `target`: entries there are, the stamp of the text file, and the entries that count at local domains.
+    pub fn publish(mut self, target: &Path, entries: u64, stamp: Stamp, ours: u64) -> io::Result<()> {
+        let is_changeable = !self.is_full() && self.dependents.len() < MOST_DEPENDENTS;
+        if is_changeable {
+            self.several.sort_unstable();
+            self.index.retain(|(hash, _)| self.several.binary_search(hash).is_ok());
+            self.index.sort_unstable();
+            self.dependents.sort_unstable();
+        } else {
+            self.index.clear();
+            self.dependents.clear();
+        }
+        self.finish(entries, stamp, if is_changeable { ours } else { 0 }, 0)?;
+        let _alone = alone(target);
+        fs::rename(&self.path, target)?;
+        sync_directory(parent_of(target))?;
+        sweep(target, b".base");
+        Ok(())
+    }
+
+    /// Puts the changes at `target`, upon the base with this mark, which is there; `NotFound` when it is not there any more.
+    pub fn publish_changes(mut self, target: &Path, entries: u64, stamp: Stamp, base: u64) -> io::Result<()> {
+        self.index.clear();
+        self.finish(entries, stamp, 0, base)?;
+        let _alone = alone(target);
+        fs::metadata(base_path(target, base))?;
+        fs::rename(&self.path, target)?;
+        sync_directory(parent_of(target))
+    }
+
+    /// Writes what is behind the records, and the header.
+    fn finish(&mut self, entries: u64, stamp: Stamp, ours: u64, base: u64) -> io::Result<()> {
         let (scope, states, slots) = (self.scope, self.states, self.table.len() as u64);
-        let header = Header { scope, states, entries, stamp, table: self.at, slots };
+        let (others, dependents) = (self.index.len() as u64, self.dependents.len() as u64);
+        for (hash, at) in self.index.iter().chain(&self.dependents) {
+            self.file.write_all(&hash.to_le_bytes())?;
+            self.file.write_all(&at.to_le_bytes())?;
+        }
+        let table = self.at + (others + dependents) * PAIR as u64;
         for slot in &self.table {
             self.file.write_all(&slot.to_le_bytes())?;
         }
         self.file.flush()?;
+        let header = Header { scope, states, entries, stamp, table, slots, ours, others, dependents, base };
         self.file.get_ref().write_all_at(&header.encode(), 0)?;
-        self.file.get_ref().sync_all()?;
-        fs::rename(&self.path, target)?;
-        sync_directory(parent_of(target))
+        self.file.get_ref().sync_all()
     }
 }
 
 impl Drop for Draft {
     fn drop(&mut self) {
         let _ = fs::remove_file(&self.path); // after `publish` there is none
-    }
-}
-
-fn parent_of(target: &Path) -> &Path {
-    target.parent().filter(|parent| !parent.as_os_str().is_empty()).unwrap_or(Path::new("."))
-}
-
-/// Removes drafts that killed processes left. A draft that still lives then fails at its rename: lost work, never a torn snapshot.
-fn sweep(target: &Path) {
-    let name = target.file_name().unwrap_or_default().as_encoded_bytes();
-    for entry in fs::read_dir(parent_of(target)).into_iter().flatten().flatten() {
-        let rest = entry.file_name().as_encoded_bytes().strip_prefix(name).map(<[u8]>::to_vec);
-        if rest.is_some_and(|rest| rest.starts_with(b".") && rest.ends_with(b".tmp")) {
-            let _ = fs::remove_file(entry.path());
-        }
     }
 }

@@ -35,6 +35,50 @@ impl Faults {
     }
 }
 
+/// Reads rows of a table, and counts what is wrong with them.
+pub(super) struct Reader<'a> {
+    input: &'a Input,
+    table: &'a Table,
+    scope: &'a Scope,
+    unread: Faults,
+    plain: Faults,
+}
+
+impl<'a> Reader<'a> {
+    pub fn new(input: &'a Input, table: &'a Table, scope: &'a Scope) -> Self {
+        Self { input, table, scope, unread: Faults::default(), plain: Faults::default() }
+    }
+
+    /// What a row says; None when that is nothing.
+    pub fn entry(&mut self, row: &Row<'_>) -> Option<Entry> {
+        match read_entry(row.text, self.scope) {
+            Ok(entry) => entry.map(|entry| {
+                with_targets(entry, row, self.scope).unwrap_or_else(|(entry, reason)| {
+                    self.plain.add(row, self.table, &reason);
+                    entry
+                })
+            }),
+            Err(reason) => {
+                self.unread.add(row, self.table, &reason);
+                None
+            }
+        }
+    }
+
+    /// The record of what a row says.
+    pub fn record<'e>(&self, row: &Row<'_>, entry: &'e Entry) -> Record<'e> {
+        let line = u32::try_from(row.entry).unwrap_or_default();
+        let (key, targets) = (entry.key.as_bytes(), entry.targets.as_bytes());
+        Record { kind: entry.kind, source: self.input.number, line, key, targets }
+    }
+
+    pub fn warn(self, warnings: &mut Notes) {
+        let number = self.input.number;
+        self.unread.warn(number, "addresses cannot be read and are left out", warnings);
+        self.plain.warn(number, "addresses are delivered to themselves, as their targets cannot be used", warnings);
+    }
+}
+
 /// Adds a record for each row.
 pub(super) fn read(
     input: &Input,
@@ -44,31 +88,18 @@ pub(super) fn read(
     warnings: &mut Notes,
     strangers: &mut Strangers,
 ) -> Result<(), Failure> {
-    let (mut unread, mut plain, mut is_full) = (Faults::default(), Faults::default(), false);
+    let (mut reader, mut is_full) = (Reader::new(input, table, scope), false);
     let wrong = |error| Failure::Source(input.path.clone(), error);
     table.read(wrong, |row| {
-        let entry = match read_entry(row.text, scope) {
-            Ok(Some(entry)) => with_targets(entry, &row, scope).unwrap_or_else(|(entry, reason)| {
-                plain.add(&row, table, &reason);
-                entry
-            }),
-            Ok(None) => return Ok(true),
-            Err(reason) => {
-                unread.add(&row, table, &reason);
-                return Ok(true);
-            }
-        };
+        let Some(entry) = reader.entry(&row) else { return Ok(true) };
         is_full = draft.is_full();
         if !is_full {
-            let line = u32::try_from(row.entry).unwrap_or_default();
-            let (key, targets) = (entry.key.as_bytes(), entry.targets.as_bytes());
-            draft.add(Record { kind: entry.kind, source: input.number, line, key, targets })?;
+            draft.add(reader.record(&row, &entry))?;
             strangers.see_row(&entry.domain, scope);
         }
         Ok(!is_full)
     })?;
-    unread.warn(input.number, "addresses cannot be read and are left out", warnings);
-    plain.warn(input.number, "addresses are delivered to themselves, as their targets cannot be used", warnings);
+    reader.warn(warnings);
     if is_full {
         warnings.add(input.number, format!("more than {MAX_ENTRIES} entries. The rest is left out"));
     }

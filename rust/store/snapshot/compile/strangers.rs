@@ -16,13 +16,13 @@ pub(super) struct Strangers {
     /// Entries at domains beyond these.
     more: u64,
     /// Entries at a local domain.
-    ours: u64,
+    pub ours: u64,
 }
 
 impl Strangers {
     /// Counts the entry on this line.
     pub fn see(&mut self, domain: &str, line: u32, scope: &Scope) {
-        if scope.local_domains.is_empty() || scope.local_domains.contains(domain) {
+        if is_ours(domain, scope) {
             self.ours += 1;
         } else if scope.unfiltered_domains.contains(domain) {
             // It can be the one entry that lets an odd address through.
@@ -37,7 +37,7 @@ impl Strangers {
 
     /// Counts an entry of a table, in which entries of other domains are no mistake.
     pub fn see_row(&mut self, domain: &str, scope: &Scope) {
-        if scope.local_domains.is_empty() || scope.local_domains.contains(domain) {
+        if is_ours(domain, scope) {
             self.ours += 1;
         } else if self.foreign.len() < MOST && !self.foreign.contains(domain) {
             self.foreign.insert(domain.to_owned());
@@ -77,4 +77,9 @@ impl Strangers {
         }
         sentences
     }
+}
+
+/// Whether an entry at this domain counts.
+pub(super) fn is_ours(domain: &str, scope: &Scope) -> bool {
+    scope.local_domains.is_empty() || scope.local_domains.contains(domain)
 }
