@@ -3,7 +3,7 @@
 `python -m loadtest.directory` compiles both from a recipient file and from the table of a source, each in a process of its own as the server
 does. Then it runs RCPT commands in a session of this process alone (`machine`), and against two servers, whose CPU time is counted: each RCPT
 behind the reply to the last (`lockstep`), and ten at a time (`pipelined`). The recipients are spread over all entries, and the commands have
-the same length for both directories. A lookup among many entries waits for memory that is not in the cache of the CPU, twice; among
+the same length for both directories. `changed` is the machine with a snapshot of changes upon the large one, a hundredth of its addresses. A lookup among many entries waits for memory that is not in the cache of the CPU, twice; among
 ten it never does. So the ratio of the machine alone is the worst case, and that of a server the one that counts. Rounds are taken in
 turns, and a ratio is that of their medians. Nothing is sent anywhere.
 """
@@ -46,7 +46,8 @@ TABLE: Final = """
 CREATE TABLE state(key TEXT PRIMARY KEY, value) WITHOUT ROWID;
 CREATE TABLE entry(number INTEGER PRIMARY KEY, id BLOB UNIQUE, name TEXT);
 CREATE TABLE address(entry INTEGER, text TEXT, targets TEXT, PRIMARY KEY(entry, text)) WITHOUT ROWID;
-INSERT INTO state VALUES('identity', 'x'), ('generation', 1);
+CREATE TABLE history(generation INTEGER, entry INTEGER, text TEXT, PRIMARY KEY(generation, entry, text)) WITHOUT ROWID;
+INSERT INTO state VALUES('identity', 'x'), ('generation', 1), ('history_from', 1);
 """
 
 
@@ -67,6 +68,15 @@ def write_table(path: Path, entries: int) -> None:
     base.executescript(TABLE)
     with base:
         base.executemany("INSERT INTO address VALUES(?, ?, '')", ((n + 1, address(n)) for n in range(entries)))
+    base.close()
+
+
+def change_table(path: Path) -> None:
+    """Say of each hundredth entry that it is another one; it has what it had."""
+    base = sqlite3.connect(path)
+    with base:
+        base.execute("INSERT INTO history SELECT 2, entry, '' FROM address WHERE entry % 100 = 1")
+        base.execute("UPDATE state SET value=2 WHERE key='generation'")
     base.close()
 
 
@@ -246,9 +256,14 @@ def measure(entries: int, rounds: int, directory: Path) -> dict[str, object]:
     write_text(few, 10)
     compiled(0, few, small)
     by_table = compiled(1, table, large)
+    machine = compare(small, large, entries, rounds)
+    change_table(table)
+    by_changes = compiled(1, table, large)
+    changed = compare(small, large, entries, rounds)
     by_text = compiled(0, text, large)
     served = serve({"small": (few, 10), "large": (text, entries)}, rounds, directory)
-    return {"text": by_text, "table": by_table, "machine": compare(small, large, entries, rounds), **served}
+    costs = {"text": by_text, "table": by_table, "changes": by_changes}
+    return {**costs, "machine": machine, "changed": changed, **served}
 
 
 def main() -> None:

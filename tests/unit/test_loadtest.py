@@ -6,7 +6,7 @@ import subprocess
 import sys
 
 import pytest
-from loadtest import directory, processes, report, run
+from loadtest import directory, directory_changes, processes, report, run
 from loadtest.compare import __main__ as compare
 from loadtest.compare import aims, document
 from loadtest.compare.sender import Replies
@@ -243,3 +243,13 @@ def test_a_large_directory_is_measured_against_a_small_one(tmp_path):
     assert directory.compiled(0, few, small)["entries"] == 10
     assert directory.compiled(1, table, large)["entries"] == 500
     assert directory.compare(small, large, 500, 1)["rcpt_ratio"] > 0
+    directory.change_table(table)
+    changes = directory.compiled(1, table, large)
+    assert changes["entries"] == 500
+    assert changes["octets"] < 2000
+    assert directory.compare(small, large, 500, 1)["rcpt_ratio"] > 0
+
+
+def test_changes_are_measured_until_rcpt_knows_them(tmp_path):
+    figures = directory_changes.measure(directory_changes.ROOT, 200, 2, tmp_path)
+    assert 0 < figures["source"]["median"] <= figures["rcpt"]["median"]
