@@ -130,11 +130,10 @@ class _SourceLookups:
 
     def report(self) -> LiveState:
         """Return what is known of the source, for the administrator."""
-        source = self.row.source
+        source, counts = self.row.source, dict(self._counts)
         remarks = source.remarks if isinstance(source, Remarked) else ()
-        inconclusive = len(remarks) if isinstance(source, Refutable) else 0  # of the next hop each is about a domain
-        counts = dict(self._counts)
-        return msgspec.structs.replace(self._state, counts=counts, remarks=remarks, inconclusive=inconclusive)
+        doubts = len(remarks) if isinstance(source, Refutable) else 0  # of the next hop each is about a domain
+        return msgspec.structs.replace(self._state, counts=counts, remarks=remarks, inconclusive=doubts)
 
     def cached(self, address: Address) -> LiveAnswer | None:
         """Return what is known of an address without asking: of itself, and of the one that it is a subaddress of."""
