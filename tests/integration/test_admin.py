@@ -1,5 +1,6 @@
 """The admin process over real HTTP: what it answers, and how it ends."""
 
+import asyncio
 import contextlib
 import http.client
 import json
@@ -7,12 +8,17 @@ import os
 import signal
 import socket
 import threading
+import time
+from email.utils import parsedate_to_datetime
+from unittest import mock
 
 import pytest
+import uvicorn
 from tests.integration.conftest import wait_for
 
 import mailmoat.worker  # noqa: F401 - declares all metrics before their memory is made, as the supervisor does
 from mailmoat.admin import connection, process
+from mailmoat.admin.server import AdminServer
 from mailmoat.directory.directory import DIRECTORY_STATE
 from mailmoat.lists.lists import WORKERS_LISTS_OK
 from mailmoat.metrics import (
@@ -179,6 +185,26 @@ def test_nothing_else_is_answered(admin):
     status, headers, text = admin.ask("/healthz", "HEAD")
     assert (status, text) == (503, "")
     assert "server" not in headers
+
+
+@pytest.mark.parametrize("path", ["/metrics", "/healthz", "/none"])
+def test_each_answer_has_its_date(admin, path):
+    before = int(time.time())
+    headers = admin.ask(path)[1]
+    assert before <= parsedate_to_datetime(headers["date"]).timestamp() <= time.time()
+
+
+def test_at_rest_it_waits_for_its_end_without_a_timer():
+    async def rest():
+        server = AdminServer(uvicorn.Config("none"))
+        with mock.patch.object(asyncio.get_running_loop(), "call_at", side_effect=AssertionError("a timer")):
+            waiting = asyncio.ensure_future(server.main_loop())
+            await asyncio.sleep(0)
+            assert not waiting.done()
+            server.end()
+            await waiting
+
+    asyncio.run(rest())
 
 
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])

@@ -1,14 +1,18 @@
 """One HTTP connection of the admin process, limited in time and number.
 
 A request must arrive and be answered within `REQUEST_TIME`. There are at most `MOST` connections; one more closes the connection
-whose time ends first. So monitoring gets an answer, however many clients connect and send nothing.
+whose time ends first. So monitoring gets an answer, however many clients connect and send nothing. Each answer has its date
+(RFC 9110 6.6.1).
 """
 
 from __future__ import annotations
 
+from email.utils import formatdate
 from typing import TYPE_CHECKING, ClassVar, Final
 
 from uvicorn.protocols.http.h11_impl import H11Protocol
+
+from mailmoat import clock
 
 if TYPE_CHECKING:
     import asyncio
@@ -30,6 +34,11 @@ class AdminConnection(H11Protocol):
         self._restart()
         if len(self._running) > MOST:
             next(iter(self._running)).overdue()
+
+    def data_received(self, data: bytes) -> None:
+        """Date the answer to what is complete with this."""
+        self.server_state.default_headers = [(b"date", formatdate(clock.wall_ms() / 1000, usegmt=True).encode())]
+        super().data_received(data)
 
     def connection_lost(self, exc: Exception | None) -> None:
         """Forget it."""

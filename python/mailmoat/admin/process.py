@@ -40,8 +40,9 @@ def run(
 
     from mailmoat.admin.app import application
     from mailmoat.admin.connection import AdminConnection
+    from mailmoat.admin.server import AdminServer
 
-    server = uvicorn.Server(
+    server = AdminServer(
         uvicorn.Config(
             application(shared, hosts, sources),
             http=AdminConnection,
@@ -51,16 +52,14 @@ def run(
             log_level="error",  # what strangers send is no line of our log
             access_log=False,
             server_header=False,
+            date_header=False,  # `AdminConnection` has it
             timeout_graceful_shutdown=GRACE,
         )
     )
 
-    def stop(*_: object) -> None:
-        server.should_exit = True
-
     def orphaned(lifeline: int) -> None:
         asyncio.get_running_loop().remove_reader(lifeline)  # it stays readable
-        stop()
+        server.end()
 
     async def serve() -> None:
         if lifeline is not None:
@@ -68,8 +67,7 @@ def run(
         ready()
         await server.serve(sockets=[listener])
 
-    # uvicorn has handlers of its own while it serves and raises the signal again afterwards: it ends here, not the process.
-    signal.signal(signal.SIGTERM, stop)
-    signal.signal(signal.SIGINT, stop)
+    for number in (signal.SIGTERM, signal.SIGINT):  # until it serves
+        signal.signal(number, lambda *_: server.end())
     with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
         runner.run(serve())
