@@ -94,6 +94,15 @@ def test_a_failure_is_logged_once_and_tried_again_soon_then_later(world):
     assert w.log[0][1] == {"source": "a", "reason": SyncState.FAILED, "detail": "the server is away", "age": None}
 
 
+def test_an_outage_of_days_is_tried_no_more_often_than_one_of_an_hour(world):
+    w = world((OUTAGE,))
+    w.advance(2 * 86_400)
+    tries, failures = len(w.source.cookies), w.keeper.freshness.failures
+    assert failures == tries > 2_000
+    w.advance(3_600)
+    assert len(w.source.cookies) - tries == 60
+
+
 def test_it_says_when_the_source_is_back(world):
     w = world(FULL, (OUTAGE,), (Using("s2"), Current(b"1")))
     w.advance(60.5)

@@ -15,6 +15,7 @@ from mailmoat.directory.pause import pause
 from mailmoat.directory.preference import FIRST_PAUSE
 from mailmoat.directory.source import Current, Delta, Using, Whole
 from mailmoat.errors import SourceError
+from mailmoat.growing_pause import next_pause
 
 if TYPE_CHECKING:
     from collections.abc import AsyncGenerator, Awaitable, Callable
@@ -38,13 +39,15 @@ async def follow(
     failures: dict[S, str] = {}
     moments = 0
     """Servers in a row that failed before they had served for `FIRST_PAUSE`."""
+    seconds = 0.0
     while True:
         servers = preference.in_turn()
         server = next((each for each in servers if each not in failures), None)
         if server is None:
             raise SourceError("; ".join(failures.values()))
         if moments > len(servers):
-            await pause(min(2.0 ** (moments - len(servers) - 1), FIRST_PAUSE))
+            seconds = next_pause(seconds, 1.0, FIRST_PAUSE)
+            await pause(seconds)
         begun = clock.monotonic()
         try:
             async with aclosing(steps_at(server, cookie)) as steps:
@@ -60,7 +63,10 @@ async def follow(
         except SourceError as error:
             failures[server] = str(error)
             preference.failed(server, failures[server])
-            moments = moments + 1 if clock.monotonic() - begun < FIRST_PAUSE else 0
+            if clock.monotonic() - begun < FIRST_PAUSE:
+                moments += 1
+            else:
+                moments, seconds = 0, 0.0
         else:
             if not await returns(server):
                 return

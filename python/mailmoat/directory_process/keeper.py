@@ -19,6 +19,7 @@ from mailmoat.directory.source import Begin, Current, Delta, Kept, LeftOut, Part
 from mailmoat.directory_process.tightening import tighten
 from mailmoat.errors import DirectoryError, SourceError
 from mailmoat.events import Event
+from mailmoat.growing_pause import next_pause
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -29,7 +30,9 @@ if TYPE_CHECKING:
 
 SILENCE: Final = 600.0
 """Seconds, beside three times `interval`, after which a source that gives no step is given up."""
+FIRST_WAIT: Final = 1.0
 LONGEST_WAIT: Final = 60.0
+"""Seconds between two tries of a source that fails."""
 MOST_EXAMPLES: Final = 5
 """Of what was left out, that are kept."""
 
@@ -52,7 +55,8 @@ class Keeper:
         self.table = table
         self._changed, self._noted = changed, noted
         self._guard = ShrinkGuard(row.shrink_limit)
-        self._failures = 0
+        self._pause = 0.0
+        """Seconds before the next try; 0 = the last one did not fail."""
         self._begun = 0.0
         self._gathered = 0, 0
         """Entries changed and removed by what is not in force yet."""
@@ -102,11 +106,11 @@ class Keeper:
             maillog.event(Event.DIRECTORY_SOURCE_BROKEN, source=self.row.name, error=maillog.describe(error))
             self._fail(SyncState.FAILED, f"an error in mailmoat: {type(error).__name__}; please report it")
         else:
-            self._failures = 0
+            self._pause = 0.0
         longest = (
             min(LONGEST_WAIT, self.row.interval) if self.freshness.state is SyncState.FAILED else self.row.interval
         )
-        await pause(min(longest, 2.0 ** (self._failures - 1)) if self._failures else longest)
+        await pause(min(longest, self._pause) if self._pause else longest)
 
     async def _follow(self) -> None:
         full, self._full = self._full, False
@@ -276,7 +280,7 @@ class Keeper:
     def _succeed(self, *, changed: bool) -> None:
         if self.freshness.state in (SyncState.FAILED, SyncState.SHRUNK):
             maillog.event(Event.DIRECTORY_SOURCE_BACK, source=self.row.name, server=self.freshness.server)
-        self._failures = 0
+        self._pause = 0.0
         self._turn(SyncState.CURRENT, "")
         self._take_stock()
         if changed:
@@ -291,7 +295,7 @@ class Keeper:
         self._fail(SyncState.SHRUNK, reason)
 
     def _fail(self, state: SyncState, reason: str) -> None:
-        self._failures += 1
+        self._pause = next_pause(self._pause, FIRST_WAIT, max(LONGEST_WAIT, self.row.interval))
         self.freshness.failures += 1
         if (state, reason) != (self.freshness.state, self.freshness.reason):
             age = self.freshness.age(clock.wall_ms()) if self.freshness.synced_ms else None
