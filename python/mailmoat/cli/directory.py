@@ -14,9 +14,9 @@ from mailmoat.cli.options import (
     print_json,
     settings_in_force,
     settings_with_sources,
-    span,
 )
 from mailmoat.printable import printable
+from mailmoat.span import span
 
 if TYPE_CHECKING:
     from collections.abc import Iterator

@@ -51,15 +51,6 @@ def complain(error: ConfigError) -> NoReturn:
     fail(f"{len(error.mistakes)} {'mistake' if len(error.mistakes) == 1 else 'mistakes'} in the settings")
 
 
-def span(ms: int) -> str:
-    """Return milliseconds as the two largest units."""
-    seconds = max(ms, 0) // 1000
-    for unit, length, below, part in (("d", 86400, "h", 3600), ("h", 3600, "m", 60), ("m", 60, "s", 1)):
-        if seconds >= length:
-            return f"{seconds // length}{unit}{seconds % length // part}{below}"
-    return f"{seconds}s"
-
-
 def settings_in_force(config: Path | None) -> Settings:
     """Return the settings, or print all mistakes in them and end with status 1."""
     from mailmoat.errors import ConfigError

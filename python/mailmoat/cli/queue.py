@@ -9,11 +9,12 @@ from typing import TYPE_CHECKING, Annotated, Any, Final
 import typer
 
 from mailmoat.cli import queue_actions, queue_log, queue_top, queue_transfer
-from mailmoat.cli.options import ConfigOption, JsonOption, fail, print_json, settings_in_force, span
+from mailmoat.cli.options import ConfigOption, JsonOption, fail, print_json, settings_in_force
 from mailmoat.cli.queue_selection import Selection, reading, with_selection
 from mailmoat.cli.reflexes import Group
 from mailmoat.printable import printable, printable_json
 from mailmoat.runtime.queue_id import is_queue_id
+from mailmoat.span import span
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator

@@ -8,10 +8,10 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any, Final
 
 from mailmoat._native import QueueStatus, RecipientState
-from mailmoat.cli.options import span
 from mailmoat.logstream import timestamp
 from mailmoat.printable import printable
 from mailmoat.runtime.queue_id import partition_of
+from mailmoat.span import span
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence

@@ -11,9 +11,10 @@ from typing import TYPE_CHECKING, Annotated, Any, Final
 
 import typer
 
-from mailmoat.cli.options import ConfigOption, JsonOption, print_json, settings_in_force, span
+from mailmoat.cli.options import ConfigOption, JsonOption, print_json, settings_in_force
 from mailmoat.cli.queue_selection import reading
 from mailmoat.printable import printable
+from mailmoat.span import span
 
 if TYPE_CHECKING:
     from collections.abc import Iterator

@@ -7,7 +7,8 @@ from typing import TYPE_CHECKING, Any
 import typer
 
 from mailmoat.cli.control import AllOption, PrefixArgument, ask, prefix_of, prefix_to_reset
-from mailmoat.cli.options import ConfigOption, JsonOption, fail, plain, print_json, settings_in_force, span
+from mailmoat.cli.options import ConfigOption, JsonOption, fail, plain, print_json, settings_in_force
+from mailmoat.span import span
 
 if TYPE_CHECKING:
     from pathlib import Path

@@ -20,6 +20,7 @@ from mailmoat.directory.identity import Identity, was_read_by
 from mailmoat.directory.snapshot_directory import NOT_LISTED
 from mailmoat.file_changes import NONE, stamp_of
 from mailmoat.settings.sections.directories import sources
+from mailmoat.span import span
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable, Coroutine, Generator, Iterable, Sequence
@@ -113,7 +114,7 @@ class ComposedDirectory:
         if fresh.synced_ms > now + LONGEST_AHEAD_MS:
             return "it was read at a time in the future: the clock was set back"
         if fresh.age(now) > row.max_age:
-            return f"it was read {fresh.age(now):.0f} s ago"
+            return f"it was read {span(1000 * fresh.age(now))} ago"
         if compiled != fresh.table and max(self._lag(number), (now - fresh.changed_ms) / 1000) > LONGEST_LAG:
             return "what was read is not compiled"
         return ""
@@ -167,9 +168,10 @@ class ComposedDirectory:
         from mailmoat.directory.table_reading import entry_name  # for commands: a worker explains nothing
 
         name = entry_name(paths.table_path(self._spool_dir, row.name), resolved.entry)
-        age = self.freshness.of(row.name).age(clock.wall_ms())
+        fresh = self.freshness.of(row.name)
+        when = f"{span(1000 * fresh.age(clock.wall_ms()))} ago" if fresh.synced_ms else "at an unknown time"
         named = f"; the entry is {name}" if name else ""
-        return f"{why.removesuffix(')')}{named}; read {age:.0f} s ago)"
+        return f"{why.removesuffix(')')}{named}; read {when})"
 
     def close(self) -> None:
         """Ask no more."""
@@ -207,7 +209,7 @@ class ComposedDirectory:
             found = self._not_found(address, others)
             presence = found if isinstance(found, Presence) else found.presence
             return f"{address}: {presence.value} (nothing lists it, but {'; '.join(why)})"
-        ages = [f"{row.name} was read {fresh.age(clock.wall_ms()):.0f} s ago" for row, fresh, _ in responsible]
+        ages = [f"{row.name} was read {span(1000 * fresh.age(clock.wall_ms()))} ago" for row, fresh, _ in responsible]
         return f"{address}: absent ({'; '.join(['neither it nor its domain is listed', *ages, *more])})"
 
     async def _ask(
