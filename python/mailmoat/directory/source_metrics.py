@@ -46,7 +46,9 @@ SOURCE_READ_TIME: Final = Gathered(
     {"source": None},
 )
 SOURCE_FAILURES: Final = Gathered(
-    "mailmoat_directory_source_failures_total", "Reads of a synchronised source that failed.", {"source": None}
+    "mailmoat_directory_source_failures_total",
+    "Reads of a synchronised source that failed, each new attempt in an outage among them.",
+    {"source": None},
 )
 SOURCE_ANSWERS: Final = Gathered(
     "mailmoat_directory_source_answers_total",
