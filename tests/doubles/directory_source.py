@@ -6,8 +6,8 @@ import asyncio
 from collections.abc import Callable
 from contextlib import aclosing
 
-from mailmoat.directory.live.row import LiveRow
 from mailmoat.directory.source import Begin, Delta, Entry, LiveSource, Part, Step, SyncSource, Whole
+from mailmoat.directory_process.live.row import LiveRow
 from mailmoat.settings.sections.directories import SourceSettings, merged
 from mailmoat.settings.sections.directory import DirectorySettings
 

@@ -14,8 +14,8 @@ from tests.unit.test_callout import asking, only, presence, said, settings_for, 
 from mailmoat._native import Address
 from mailmoat.callout.opening import open_next_hop
 from mailmoat.directory.directory import Presence
-from mailmoat.directory.live.lookups import LiveLookups
-from mailmoat.directory_process.live import live_rows
+from mailmoat.directory_process.live.lookups import LiveLookups
+from mailmoat.directory_process.live.opening import live_rows
 from mailmoat.errors import SourceError
 from mailmoat.settings import Settings
 from mailmoat.settings.sections.directories import merged

@@ -21,8 +21,6 @@ from mailmoat._native import Address, Normalisation
 from mailmoat.directory.directory import Presence
 from mailmoat.directory.live import client as client_module
 from mailmoat.directory.live.client import GRACE, LiveClient
-from mailmoat.directory.live.lookups import FAILING_TIME, FAILURES, OPEN_TIME, LiveLookups
-from mailmoat.directory.live.server import LiveServer
 from mailmoat.directory.live.wire import (
     LONGEST_ANSWER,
     LONGEST_REQUEST,
@@ -38,6 +36,8 @@ from mailmoat.directory.live.wire import (
     request,
 )
 from mailmoat.directory.source import LiveAnswer
+from mailmoat.directory_process.live.lookups import FAILING_TIME, FAILURES, OPEN_TIME, LiveLookups
+from mailmoat.directory_process.live.server import LiveServer
 from mailmoat.directory_process.spellings import handed_on, others
 from mailmoat.errors import LookupFailedError, SourceError
 from mailmoat.upstream.deadlines import Deadlines

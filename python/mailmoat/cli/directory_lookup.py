@@ -18,9 +18,9 @@ if TYPE_CHECKING:
     from mailmoat._native import Address
     from mailmoat.directory.configured import WorkerDirectory
     from mailmoat.directory.directory import Presence
-    from mailmoat.directory.live.lookups import LiveLookups
     from mailmoat.directory.live.wire import LiveReply
     from mailmoat.directory.source import LiveAnswer, LiveSource
+    from mailmoat.directory_process.live.lookups import LiveLookups
     from mailmoat.settings import Settings
 
 FILE = "recipients.file"
@@ -229,8 +229,8 @@ class _LiveSources:
                 await source.close()
 
     async def _directly(self, address: Address) -> LiveReply:
-        from mailmoat.directory.live.lookups import LiveLookups
-        from mailmoat.directory_process.live import live_rows
+        from mailmoat.directory_process.live.lookups import LiveLookups
+        from mailmoat.directory_process.live.opening import live_rows
 
         if self._own is None:
             rows = live_rows(self._settings)

@@ -20,15 +20,15 @@ from mailmoat.control.channel import ControlError
 from mailmoat.control.server import Control
 from mailmoat.directory.freshness import Freshness, SourceFreshness, SyncState, read, write
 from mailmoat.directory.identity import Identity, live_digest
-from mailmoat.directory.live.lookups import LiveLookups
-from mailmoat.directory.live.server import LiveServer
 from mailmoat.directory.paths import directory_of, freshness_path, live_path, table_path
 from mailmoat.directory.pause import pause
 from mailmoat.directory.source import Closing
 from mailmoat.directory.unopened import Unopened
 from mailmoat.directory_process.bounded import open_bounded_sync
 from mailmoat.directory_process.keeper import Keeper
-from mailmoat.directory_process.live import live_rows
+from mailmoat.directory_process.live.lookups import LiveLookups
+from mailmoat.directory_process.live.opening import live_rows
+from mailmoat.directory_process.live.server import LiveServer
 from mailmoat.directory_process.set_aside import set_aside
 from mailmoat.directory_process.table import Table
 from mailmoat.errors import DirectoryError, SourceError

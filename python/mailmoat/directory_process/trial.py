@@ -14,7 +14,7 @@ from mailmoat.directory.directory import Presence
 from mailmoat.directory.source import Closing, Entry, LeftOut, Part, Probed, ProbeResult, Whole
 from mailmoat.directory.table_reading import entries_of
 from mailmoat.directory_process.bounded import Bounded, open_bounded_sync
-from mailmoat.directory_process.live import open_live_row
+from mailmoat.directory_process.live.opening import open_live_row
 from mailmoat.errors import SourceError
 from mailmoat.settings.source_url import SourceUrl
 

@@ -1,1 +1,1 @@
-"""Live lookups: workers ask the directory process about one address at a time."""
+"""Live lookups as a worker makes them: it asks the directory process about one address at a time."""

@@ -22,9 +22,9 @@ import msgspec
 from mailmoat import clock
 from mailmoat.directory.directory import Presence
 from mailmoat.directory.freshness import LiveState, SourceAnswer
-from mailmoat.directory.live.row import Refutable
 from mailmoat.directory.live.wire import UNKNOWN, LiveReply
 from mailmoat.directory.source import Closing, LiveAnswer, Remarked
+from mailmoat.directory_process.live.row import Refutable
 from mailmoat.errors import LookupFailedError, SourceError
 from mailmoat.upstream.cache import Cache, memory
 from mailmoat.upstream.circuit_breaker import CircuitBreakers
@@ -35,7 +35,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
 
     from mailmoat._native import Address
-    from mailmoat.directory.live.row import LiveRow
+    from mailmoat.directory_process.live.row import LiveRow
 
 FAILURES: Final = 3
 """Outages in a row after which a source is not asked for a while."""

@@ -18,8 +18,8 @@ from mailmoat.net.unix_socket import account_of, listen
 if TYPE_CHECKING:
     from pathlib import Path
 
-    from mailmoat.directory.live.lookups import LiveLookups
     from mailmoat.directory.live.wire import LiveReply, Request
+    from mailmoat.directory_process.live.lookups import LiveLookups
 
 MOST: Final = 20_000
 """Lookups of one connection on their way; beyond that it is not read on."""

@@ -11,9 +11,9 @@ from typing import TYPE_CHECKING
 from mailmoat import maillog
 from mailmoat.callout.opening import open_next_hop
 from mailmoat.callout.source import answer_time
-from mailmoat.directory.live.row import LiveRow
 from mailmoat.directory.unopened import Unopened
 from mailmoat.directory_process.bounded import open_bounded_live
+from mailmoat.directory_process.live.row import LiveRow
 from mailmoat.directory_process.spellings import handed_on, others
 from mailmoat.errors import SourceError
 from mailmoat.events import Event
