@@ -16,6 +16,7 @@ from mailmoat.directory.freshness import SourceFreshness, SyncState
 from mailmoat.directory.pause import pause
 from mailmoat.directory.shrinkage import Losses, ShrinkGuard, ShrunkError
 from mailmoat.directory.source import Begin, Current, Delta, Kept, LeftOut, Part, Remark, Using, Whole
+from mailmoat.directory_process.notes import Notes
 from mailmoat.directory_process.tightening import tighten
 from mailmoat.errors import DirectoryError, SourceError
 from mailmoat.events import Event
@@ -33,8 +34,6 @@ SILENCE: Final = 600.0
 FIRST_WAIT: Final = 1.0
 LONGEST_WAIT: Final = 60.0
 """Seconds between two tries of a source that fails."""
-MOST_EXAMPLES: Final = 5
-"""Of what was left out, that are kept."""
 
 
 class Keeper:
@@ -64,17 +63,13 @@ class Keeper:
         """Of the next read, as the administrator asked."""
         self._accepting = False
         """Of the read that is under way."""
-        self._left_out: tuple[LeftOut, ...] = ()
-        """The last that were logged."""
-        self._remark = ""
-        """The last one."""
         self._wake = asyncio.Event()
         state = SyncState.SHRUNK if table.held else SyncState.NEW
         self.freshness = SourceFreshness(row.name, state, table.held, since_ms=clock.wall_ms())
         self._take_stock()
-        if before is not None and self.table.synced_ms:  # the last full read counts on, and so does what it left out
-            self.freshness.left_out = before.left_out
-            self.freshness.left_out_examples = before.left_out_examples
+        self._notes = Notes(self.freshness, noted)
+        if before is not None and self.table.synced_ms:  # the last full read counts on
+            self._notes.go_on(before)
 
     def sync(self, *, accept_shrink: bool = False) -> None:
         """Read the source whole, now."""
@@ -152,7 +147,7 @@ class Keeper:
                 entries=self.table.entries,
             )
         for step in left_out:
-            self._note(step)
+            self._notes.take(step)
         self._take_stock()
         self.freshness.changed_ms = clock.wall_ms()
         self._changed()
@@ -164,7 +159,7 @@ class Keeper:
                 self.table.begin()
                 self._gathered = 0, 0
                 self._begun = clock.monotonic()
-                self.freshness.left_out, self.freshness.left_out_examples = 0, ()
+                self._notes.begin()
             case Part(entries=entries):
                 self.table.add(entries)
             case Whole(cookie=cookie, entries=came):
@@ -178,41 +173,9 @@ class Keeper:
             case Current(cookie=cookie):
                 self._change(cookie)
             case Using() | LeftOut() | Kept() | Remark():
-                self._note(step)
+                self._notes.take(step)
             case _:
                 assert_never(step)
-
-    def _note(self, step: Using | LeftOut | Kept | Remark) -> None:
-        """Show the administrator what a step says of the source."""
-        match step:
-            case Using(server=server, passed_over=passed_over):
-                self._say_passed_over(server, passed_over)
-                self.freshness.server, self.freshness.passed_over = server, passed_over
-                self._noted()
-            case LeftOut(entries=entries, example=example):
-                self.freshness.left_out += entries
-                self.freshness.left_out_examples = (*self.freshness.left_out_examples, example)[:MOST_EXAMPLES]
-                if step not in self._left_out:  # a source that is read whole again and again says it each time
-                    maillog.event(Event.DIRECTORY_LEFT_OUT, source=self.row.name, entries=entries, detail=example)
-                    self._left_out = (*self._left_out, step)[-2 * MOST_EXAMPLES :]
-            case Kept(entries=entries, why=why):
-                if entries and not self.freshness.kept:
-                    maillog.event(Event.DIRECTORY_REMARK, source=self.row.name, detail=why)
-                self.freshness.kept, self.freshness.kept_why = entries, why
-                self._noted()
-            case Remark(sentence=sentence):
-                if sentence != self._remark:
-                    maillog.event(Event.DIRECTORY_REMARK, source=self.row.name, detail=sentence)
-                self._remark = sentence
-
-    def _say_passed_over(self, server: str, passed_over: tuple[str, ...]) -> None:
-        """Log that a source is read from another server than the preferred one, once, and that it is no longer."""
-        before = self.freshness
-        if passed_over and server != before.server:
-            detail = f"{'; '.join(passed_over)}; {server} is read in its place"
-            maillog.event(Event.DIRECTORY_REMARK, source=self.row.name, detail=detail)
-        elif before.passed_over and not passed_over and before.state is SyncState.CURRENT:
-            maillog.event(Event.DIRECTORY_SOURCE_BACK, source=self.row.name, server=server)
 
     def _check_ids(self, came: int | None) -> None:
         """Raise SourceError when a full read had entries with the id of another one: what the other one has would be missing."""
