@@ -37,17 +37,13 @@ async def follow(
     It ends with the steps of a server, unless `returns` then gives True: a server that is preferred to this one serves again.
     """
     failures: dict[S, str] = {}
-    moments = 0
-    """Servers in a row that failed before they had served for `FIRST_PAUSE`."""
-    seconds = 0.0
+    moments = _Moments()
     while True:
         servers = preference.in_turn()
         server = next((each for each in servers if each not in failures), None)
         if server is None:
             raise SourceError("; ".join(failures.values()))
-        if moments > len(servers):
-            seconds = next_pause(seconds, 1.0, FIRST_PAUSE)
-            await pause(seconds)
+        await moments.wait(len(servers))
         begun = clock.monotonic()
         try:
             async with aclosing(steps_at(server, cookie)) as steps:
@@ -63,10 +59,28 @@ async def follow(
         except SourceError as error:
             failures[server] = str(error)
             preference.failed(server, failures[server])
-            if clock.monotonic() - begun < FIRST_PAUSE:
-                moments += 1
-            else:
-                moments, seconds = 0, 0.0
+            moments.failed(clock.monotonic() - begun)
         else:
             if not await returns(server):
                 return
+
+
+class _Moments:
+    """How many servers in a row failed before they had served for `FIRST_PAUSE`, and the pause that follows from it."""
+
+    def __init__(self) -> None:
+        self._count = 0
+        self._seconds = 0.0
+
+    async def wait(self, servers: int) -> None:
+        """Wait, longer and longer, once each of so many servers was tried."""
+        if self._count > servers:
+            self._seconds = next_pause(self._seconds, 1.0, FIRST_PAUSE)
+            await pause(self._seconds)
+
+    def failed(self, served: float) -> None:
+        """Count a server that failed after it had served for so many seconds."""
+        if served < FIRST_PAUSE:
+            self._count += 1
+        else:
+            self._count, self._seconds = 0, 0.0
