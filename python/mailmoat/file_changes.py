@@ -63,10 +63,15 @@ def _suspicion(stamp: Stamp, in_force: Stamp) -> str:
     return ""
 
 
+def existing_stamp(path: Path) -> Stamp:
+    """Return the stamp of a file; OSError when there is none, or it cannot be asked for."""
+    status = path.stat()
+    return Stamp(status.st_mtime_ns, status.st_size, status.st_ino, status.st_ctime_ns)
+
+
 def stamp_of(path: Path) -> Stamp:
     """Return the stamp of a file as it is."""
     try:
-        status = path.stat()
+        return existing_stamp(path)
     except OSError:
         return NONE
-    return Stamp(status.st_mtime_ns, status.st_size, status.st_ino, status.st_ctime_ns)

@@ -1,14 +1,14 @@
 """A compiled file that all workers map read-only: opened at the start, and anew whenever it was replaced.
 
 Promises: one that is missing, unreadable or damaged leaves the one before in force, and `error` has the reason; without any, `value` is
-None. A look costs a `stat`. Never writes the file (`directory.snapshot`, `lists.compiler`), never raises.
+None. A look costs a `stat`, also where there is no file. Never writes the file (`directory.snapshot`, `lists.compiler`), never raises.
 """
 
 from __future__ import annotations
 
 from typing import TYPE_CHECKING, Generic, TypeVar
 
-from mailmoat.file_changes import NONE, stamp_of
+from mailmoat.file_changes import NONE, existing_stamp
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -32,11 +32,11 @@ class MappedFile(Generic[T]):
 
     def refresh(self) -> bool:
         """Map the file if it was replaced; return whether another one is in force."""
-        stamp = stamp_of(self._path)
-        if stamp == self.stamp != NONE:
-            self.error = None
-            return False
         try:
+            stamp = existing_stamp(self._path)
+            if stamp == self.stamp:
+                self.error = None
+                return False
             value = self._open(str(self._path))
         except OSError as error:
             self.error = error
