@@ -10,6 +10,8 @@ from pathlib import Path
 from typing import Final
 
 STATM: Final = Path("/proc/self/statm")
+LINE: Final = 256
+"""Octets of `statm` at most: seven numbers."""
 PAGE: Final = os.sysconf("SC_PAGE_SIZE")
 CGROUPS: Final = Path("/sys/fs/cgroup")
 
@@ -17,7 +19,13 @@ CGROUPS: Final = Path("/sys/fs/cgroup")
 def own_memory(statm: Path = STATM) -> int | None:
     """Return the octets this process has for itself: what it shares with others, such as code and metrics, is left out."""
     try:
-        _size, resident, shared, *_ = map(int, statm.read_bytes().split())
+        # Once a second: three system calls, where a file object takes nine.
+        file = os.open(statm, os.O_RDONLY | os.O_CLOEXEC)
+        try:
+            line = os.read(file, LINE)
+        finally:
+            os.close(file)
+        _size, resident, shared, *_ = map(int, line.split())
     except (OSError, ValueError):
         return None
     return max(resident - shared, 0) * PAGE
