@@ -86,6 +86,23 @@ def test_a_new_process_finds_the_snapshot_good(tmp_path, source, keeper):
     assert keeper.due()
 
 
+def test_a_snapshot_that_nobody_replaced_is_not_opened_again(monkeypatch, tmp_path, source, keeper):
+    opened, open_ = [], RecipientsCompiler.made_from
+    monkeypatch.setattr(RecipientsCompiler, "made_from", lambda *given: opened.append(1) or open_(*given))
+    write(source, "ann@local.test\n")
+    keeper.compile()
+    assert not any(keeper.due() for _ in range(100))
+    assert len(opened) == 1
+    write(source, "bob@local.test\n")
+    assert keeper.due()
+    assert len(opened) == 1
+    keeper.compile()
+    assert not any(keeper.due() for _ in range(100))
+    assert len(opened) == 2
+    (tmp_path / SNAPSHOT_NAME).unlink()
+    assert keeper.due()
+
+
 def test_a_missing_source_is_a_problem_tried_again_later(monkeypatch, source, keeper):
     now = 1000.0
     monkeypatch.setattr(clock, "monotonic", lambda: now)

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Final, NamedTuple, Protocol
 
 from mailmoat import clock
 from mailmoat._native import Normalisation
-from mailmoat.file_changes import RETRY_TIME, stamp_of
+from mailmoat.file_changes import NONE, RETRY_TIME, stamp_of
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -97,9 +97,12 @@ class SnapshotKeeper:
         self._compiler = compiler
         self._failed: Stamp | None = None
         self._again: float | None = None
+        self._known = NONE
+        self._made_from: Stamp | None = None
+        """What the snapshot with the stamp `_known` was made from."""
 
     def due(self) -> bool:
-        """Return whether the source changed since the last compile, good or failed; costs two or three system calls."""
+        """Return whether the source changed since the last compile, good or failed; costs a `stat` of each of the two files."""
         stamp = stamp_of(self._source)
         if self._again is not None and stamp == self._failed:
             return clock.monotonic() >= self._again
@@ -107,7 +110,10 @@ class SnapshotKeeper:
 
     def in_force(self) -> Stamp | None:
         """Return the stamp of the file that the snapshot on disk was made from; None if there is no snapshot of this source for this scope."""
-        return self._compiler.made_from(self._source, self._snapshot)
+        stamp = stamp_of(self._snapshot)
+        if stamp != self._known or self._made_from is None:
+            self._known, self._made_from = stamp, self._compiler.made_from(self._source, self._snapshot)
+        return self._made_from
 
     def compile(self) -> Report:
         """Compile now, whether due or not."""
