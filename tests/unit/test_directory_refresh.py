@@ -224,3 +224,15 @@ def test_a_compile_that_takes_longer_than_the_time_between_two_looks_is_followed
             assert w.refreshes.wake_at > w.now
             w.now = w.refreshes.wake_at
     assert w.has("bob")
+
+
+def test_all_sources_are_looked_at_in_one_turn_of_the_supervisor(world):
+    w = world("ann@a.test")
+    w.turn(20)
+    begun, turns = w.now, 0
+    while w.now < begun + 60:
+        w.refreshes.turn(lambda: None)
+        w.now = w.refreshes.wake_at
+        turns += 1
+    assert turns <= 61
+    assert w.compiles == 1, "nothing has changed"

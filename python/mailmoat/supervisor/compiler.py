@@ -23,7 +23,7 @@ if TYPE_CHECKING:
     from mailmoat.metrics import Metrics
 
 CHECK_TIME: Final = 1.0
-"""Seconds between two looks at the source."""
+"""Seconds between two looks at the source: at each full second of the clock, so that all sources are looked at in one turn."""
 LONGEST_COMPILE: Final = 120.0
 """Seconds after which a compile is given up."""
 
@@ -113,7 +113,7 @@ class Compiler(ABC):
                 self._end(self._child)
                 self._note([f"{self._subject}: not compiled within {LONGEST_COMPILE:.0f} s"])
         elif now >= self._next_check:
-            self._next_check = now + CHECK_TIME
+            self._next_check = (now // CHECK_TIME + 1) * CHECK_TIME
             if self._due(now):
                 self._start(now, detach)
 
