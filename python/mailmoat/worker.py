@@ -203,7 +203,7 @@ class Worker:
         """Work once a second."""
         if self._ending.is_set():
             return
-        self._timers.after(TICK, self)
+        self._timers.in_step(TICK, self)
         if self._directory is not None:
             self._directory.refresh()
         self._files.tick()

@@ -1,6 +1,7 @@
 """One loop timer for all deadlines: never early, in order, and nobody's fault is another's."""
 
 import asyncio
+import itertools
 
 import pytest
 import uvloop
@@ -153,3 +154,45 @@ def test_fifty_thousand_at_once(run):
 
     run(main)
     assert len(seen) == 50_000
+
+
+class Rhythm:
+    """Looks again and again, and notes when."""
+
+    def __init__(self, timers, seconds, seen):
+        self.timers, self.seconds, self.seen = timers, seconds, seen
+
+    def due(self):
+        self.seen.append(clock.monotonic_ms())
+        self.timers.in_step(self.seconds, self)
+
+
+def test_what_looks_in_one_rhythm_or_a_multiple_wakes_the_loop_once(monkeypatch):
+    """In virtual time: wakenings of a minute, begun at odd moments and late at times."""
+
+    class Loop:
+        def call_later(self, seconds, wake):
+            self.at, self.wake = now[0] + round(seconds * 1000), wake
+            return self
+
+        def cancel(self):
+            pass
+
+    now = [12_345]
+    monkeypatch.setattr(clock, "monotonic_ms", lambda: now[0])
+    loop, slow, fast, errors = Loop(), [], [], []
+    timers = Timers(loop, errors.append)
+    now[0] += 77
+    Rhythm(timers, 1.0, slow).due()
+    now[0] += 301
+    Rhythm(timers, 0.5, fast).due()
+    wakenings = 0
+    while loop.at <= 12_345 + 60_000:
+        now[0] = max(now[0], loop.at) + (wakenings % 7 == 3) * 130
+        wakenings += 1
+        loop.wake()
+    assert not errors
+    assert wakenings == len(fast) - 1 == 120
+    assert len(slow) - 1 == 60
+    assert max(after - before for before, after in itertools.pairwise(fast)) <= 500 + 130
+    assert set(slow[1:]) <= set(fast)

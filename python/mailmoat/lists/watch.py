@@ -19,8 +19,8 @@ LOOK_TIME: Final = 0.5
 class Timers(Protocol):
     """What waits for the next look."""
 
-    def after(self, seconds: float, waiter: Watch, /) -> int:
-        """Call `waiter.due` in so many seconds."""
+    def in_step(self, seconds: float, waiter: Watch, /) -> int:
+        """Call `waiter.due` at the next step of so many seconds."""
 
 
 class Watch:
@@ -33,6 +33,6 @@ class Watch:
 
     def due(self) -> None:
         """Look, and wait for the next time."""
-        self._timers.after(LOOK_TIME, self)
+        self._timers.in_step(LOOK_TIME, self)
         if self._lists.refresh():
             self._changed()

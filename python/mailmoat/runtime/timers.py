@@ -37,7 +37,8 @@ class Timers:
     def __init__(self, loop: asyncio.AbstractEventLoop, on_error: Callable[[BaseException], None]) -> None:
         self._loop = loop
         self._on_error = on_error
-        self._wheel = Wheel(clock.monotonic_ms())
+        self._begun_ms = clock.monotonic_ms()
+        self._wheel = Wheel(self._begun_ms)
         self._timer: asyncio.TimerHandle | None = None
         self._armed_ms = _NEVER
 
@@ -47,6 +48,14 @@ class Timers:
     def after(self, seconds: float, owner: Due) -> int:
         """Call `owner.due()` after at least `seconds`; the key is for `cancel` and never 0."""
         return self.call_at_ms(math.ceil((clock.monotonic() + seconds) * 1000), owner)
+
+    def in_step(self, seconds: float, owner: Due) -> int:
+        """Call `owner.due()` after that many seconds or less, in step with all that have this rhythm or a multiple of it: they share a turn.
+
+        Of two processes each has its own steps, so they do not all wake at once.
+        """
+        rhythm_ms, now_ms = round(seconds * 1000), clock.monotonic_ms()
+        return self.call_at_ms(now_ms + rhythm_ms - (now_ms - self._begun_ms) % rhythm_ms, owner)
 
     def call_at_ms(self, deadline_ms: int, owner: Due) -> int:
         """Call `owner.due()` when `clock.monotonic_ms()` has reached the deadline; one that has passed is due in the next turn."""
