@@ -229,6 +229,10 @@ def test_a_compile_that_takes_longer_than_the_time_between_two_looks_is_followed
 def test_all_sources_are_looked_at_in_one_turn_of_the_supervisor(world):
     w = world("ann@a.test")
     w.turn(20)
+    for each in w.refreshes._all:  # at two moments
+        w.now += 0.3
+        each.look_now()
+        each.turn(lambda: None)
     begun, turns = w.now, 0
     while w.now < begun + 60:
         w.refreshes.turn(lambda: None)
