@@ -80,3 +80,21 @@ def test_a_listener_that_raises_costs_the_others_nothing(spool, monkeypatch):
     spool.insert(Waiter(happened), two)
     run(spool, lambda: len(events) == 2)
     assert events == [("delivery-not-begun", one.queue_id), ("delivery-not-begun", two.queue_id)]
+
+
+def test_the_directories_are_those_of_what_it_owns(spool, tmp_path):
+    own = spool.directories
+    assert own == [tmp_path / "partitions" / spool.partition.tag]
+    assert spool.directories is own, "worked out when it changes, not at each look"
+    left = SpoolStore(spool.loop, tmp_path, Metrics(share(1, sources=1), 0))
+    happened = []
+    left.insert(Waiter(happened), message(left))
+    run(spool, lambda: happened)
+    left.close()
+    adopted = spool.adopt()
+    spool.keep(adopted)
+    assert spool.directories == [*own, tmp_path / "partitions" / adopted.tag]
+    adopted.remove(happened[0][2])
+    run(spool, lambda: adopted.count == 0)
+    spool.drop_empty()
+    assert spool.directories == own

@@ -62,6 +62,8 @@ class SpoolStore:
         """Called with each message put into the own partition, after its waiter."""
         self.partition = Partition.create(self._spool_dir)
         self.next_queue_id = self.partition.next_queue_id
+        self.directories = self._directories()
+        """Where its partitions are, its own first."""
         self._listen(self.partition)
 
     @property
@@ -78,11 +80,6 @@ class SpoolStore:
         """Messages in all partitions."""
         sealed = sum(partition.count or 0 for partition in self._sealed)
         return self.partition.count + sum(partition.count for partition in self._adopted) + sealed
-
-    @property
-    def directories(self) -> list[Path]:
-        """Where its partitions are, its own first."""
-        return [Path(one.incoming_dir).parent for one in (self.partition, *self._adopted)]
 
     def owner_of(self, queue_id: str) -> Partition | None:
         """Return the partition that a message is in if it is there; None when it can be in none of this worker."""
@@ -127,12 +124,14 @@ class SpoolStore:
     def keep(self, partition: Partition) -> None:
         """Listen to an adopted partition."""
         self._adopted.append(partition)
+        self.directories = self._directories()
         self._listen(partition)
 
     def drop_empty(self) -> None:
         """Give up adopted partitions that are empty now, which removes them."""
         for partition in [partition for partition in self._adopted if partition.count == 0]:
             self._adopted.remove(partition)
+            self.directories = self._directories()
             self._close(partition)
 
     def close(self) -> None:
@@ -140,6 +139,9 @@ class SpoolStore:
         self._sealed.clear()
         for partition in (*self._adopted, self.partition):
             self._close(partition)
+
+    def _directories(self) -> list[Path]:
+        return [Path(one.incoming_dir).parent for one in (self.partition, *self._adopted)]
 
     def _tell_health(self) -> None:
         if self._was_healthy:
