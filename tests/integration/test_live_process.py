@@ -136,6 +136,20 @@ def test_a_recipient_whose_next_hop_lacks_smtputf8_is_refused_without_a_callout(
         assert not mx.logged("directory-source-failed")
 
 
+def test_what_counts_of_an_alias_is_what_the_next_hops_of_its_targets_take(behind, tmp_path):
+    recipients = tmp_path / "aliases.txt"
+    recipients.write_text("b\u00fccher@example.test = books@new.test\ninfo@new.test = b\u00fccher@old.test\n")
+    with hop_with(EHLO="250-hop.test\n250-8BITMIME\n250 PIPELINING") as old, hop_with("carol") as new:
+        routes = f'[[routes]]\ndomains = "new.test"\nnext_hop = "smtp://127.0.0.1:{new.port}"\n'
+        domains = "example.test, new.test, old.test"
+        mx = behind(old, routes, MAILMOAT_RELAY__LOCAL_DOMAINS=domains, MAILMOAT_RECIPIENTS__FILE=str(recipients))
+        client = mx.client()
+        assert client.ask("MAIL FROM:<x@remote.test> SMTPUTF8").code == 250
+        mx.until(lambda: rcpt(client, "carol").code == 550, what="answer of the next hop")
+        assert rcpt(client, "b\u00fccher").code == 250
+        assert client.ask("RCPT TO:<info@new.test>").startswith("550 5.6.7")
+
+
 def test_the_directory_process_is_killed_and_started_again_in_the_middle(behind):
     with hop_with("carol") as hop:
         mx = behind(hop)

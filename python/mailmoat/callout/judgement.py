@@ -24,6 +24,8 @@ _SOMEBODY: Final = frozenset({None, "5.0.0", "5.1.0"})
 """Statuses that do not say whose address is refused: ours as the client, the sender's or the recipient's."""
 _LOST_AT_RCPT: Final = "Connection lost waiting for the reply to RCPT"
 """What the client machine says in place of a reply."""
+_NO_SMTPUTF8: Final = "550 5.6.7 The next hop does not offer SMTPUTF8"
+"""The same in place of a transaction."""
 _TOO_MANY: Final = "552"
 """Once the code for too many recipients (RFC 5321 4.5.3.1.10), today that of a full mailbox: for now, in both cases."""
 
@@ -65,6 +67,11 @@ def refusal(code: str, status: str | None) -> Judgement:
     if status in _SOMEBODY:
         return Judgement.UNPROVEN
     return Judgement.ABSENT if status in _NOBODY else Judgement.UNSURE
+
+
+def needs_smtputf8(reply: str) -> bool:
+    """Return whether a server was not asked because it does not take addresses beyond ASCII."""
+    return reply.startswith(_NO_SMTPUTF8)
 
 
 def is_unknown_recipient(reply: str) -> bool:

@@ -19,7 +19,7 @@ from mailmoat import clock
 from mailmoat.callout.attempt import ask
 from mailmoat.callout.connections import SharedAllowance
 from mailmoat.callout.domains import Domains, Doubt
-from mailmoat.callout.judgement import Judgement, is_unknown_recipient
+from mailmoat.callout.judgement import Judgement, is_unknown_recipient, needs_smtputf8
 from mailmoat.callout.proofs import Proofs
 from mailmoat.delivery.allowance import WorkerConnections
 from mailmoat.delivery.hosts import FixedHosts
@@ -122,7 +122,8 @@ class NextHopSource:
                 stands = await self._proofs.stands(judgement, address, pool, str(route.next_hop))
                 return LiveAnswer(Presence.ABSENT if stands else Presence.UNKNOWN, entry=entry)
             case Judgement.UNSURE:
-                return LiveAnswer(Presence.UNKNOWN, entry=entry)
+                nobody_takes = needs_smtputf8(reply) and route.next_hop is not None and len(route.next_hop.servers) == 1
+                return LiveAnswer(Presence.ABSENT if nobody_takes else Presence.UNKNOWN, entry=entry)
             case Judgement.BROKEN_OFF:
                 raise LookupFailedError(entry)
             case Judgement.OUTAGE:

@@ -35,11 +35,11 @@ if TYPE_CHECKING:
 
 FIRST: Final[tuple[type[Agent], ...]] = (
     BackPressure, TlsRequired, Submission, SenderLogin, MessageRate, RecipientRate, EscalatingTarpit, ConnectionGate,
-    ConnectionFilter, ForwardedClients, DnsLists, ForwardedDnsLists, HeloChecks, SenderFilter, ReputationFilter, BounceTags, Relay, NextHopLimits,
-    RecipientFilter,
+    ConnectionFilter, ForwardedClients, DnsLists, ForwardedDnsLists, HeloChecks, SenderFilter, ReputationFilter, BounceTags, Relay, RecipientFilter,
+    NextHopLimits,
 )  # fmt: skip
 """Back pressure first, which spares all others their work, and limits before what costs more to find out. A client or a sender that is blocked is refused before relay
-control, so that it learns nothing of our domains; relay control comes before the recipient filter: a recipient elsewhere is never looked up in our directory. Nor is one that its next hop cannot take: a next hop that is asked for recipients could not say whether it exists. Tags are removed before both, which see the recipient without."""
+control, so that it learns nothing of our domains; relay control comes before the recipient filter: a recipient elsewhere is never looked up in our directory. The limits of next hops come after it, as they are those of who gets the mail of an alias. Tags are removed before both, which see the recipient without."""
 LAST: Final[tuple[type[Agent], ...]] = (Submitter, SenderId)
 """What the client said of the submitter comes before what the message says."""
 
