@@ -50,7 +50,7 @@ def test_another_mailbox_by_its_case_is_read_anew_where_targets_are_compared():
         query = {"query": "SELECT 1"} if url.startswith("sqlite") else {}
         rows = [{"name": "office", "url": url, **query}]
         tree = Settings(hostname="mx.test", directories=rows, recipient_domains=domains)
-        return Identity.of(tree, tree.directories[0]).digest
+        return Identity.of(tree, merged(tree.directory, tree.directories[0])).digest
 
     keep = {"domains": "a.test", "case": "keep"}
     assert of("sqlite:///a") != of("sqlite:///a", keep)
