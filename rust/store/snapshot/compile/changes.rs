@@ -233,7 +233,9 @@ fn first_of(records: &[Stored], mut apart: impl FnMut(&Record<'_>, &Record<'_>))
     let first = records.next()?;
     let (united, others): (Vec<_>, Vec<_>) = records.partition(|other| are_united(&first, other));
     let mut targets = Targets::of(&first);
-    united.iter().for_each(|other| targets.add(other));
+    for other in &united {
+        targets.add(other);
+    }
     let targets = if united.is_empty() { None } else { targets.others() };
     let all = targets.as_ref().map_or(first, |targets| {
         let kind = if first.kind == Found::CatchAll { first.kind } else { Found::Alias };
