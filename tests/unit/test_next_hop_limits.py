@@ -7,7 +7,8 @@ from tests.doubles import policy
 
 from mailmoat._native import Address
 from mailmoat.delivery.offers import ANY_TEXT, TRACE_ROOM, Offers
-from mailmoat.policy.agents.next_hop_limits import NextHopLimits, NextHopRule
+from mailmoat.policy.agents.next_hop_limits import NextHopLimits
+from mailmoat.policy.next_hop_refusals import NextHopRule
 from mailmoat.policy.verdict import PASS, Reject
 from mailmoat.settings import Settings
 

@@ -1,32 +1,18 @@
-"""Refuse a recipient whose next hop cannot take the message, while others of the server's next hops could.
-
-Judged is what is certain at RCPT: an address that needs SMTPUTF8 (RFC 6531 3.5), and the size that the client declared (RFC 1870 6.1). What
-only the content shows is found when the message is sent on, and reported.
-"""
+"""Refuse a recipient whose next hop cannot take the message, while others of the server's next hops could: see `NextHopRefusals`."""
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING
 
 from mailmoat.policy.agent import Agent
-from mailmoat.policy.verdict import PASS, Reject, Reply, Rule
+from mailmoat.policy.next_hop_refusals import NextHopRefusals
+from mailmoat.policy.verdict import PASS
 
 if TYPE_CHECKING:
     from mailmoat.policy.agent import RcptView
     from mailmoat.policy.services import Services
     from mailmoat.policy.verdict import Verdict
     from mailmoat.settings import Settings
-
-NO_SMTPUTF8: Final = Reply(
-    550, "5.6.7", "The mail server of this recipient does not accept internationalized addresses"
-)
-
-
-class NextHopRule(Rule):
-    """Why a recipient is refused."""
-
-    SMTPUTF8 = "next-hop-smtputf8"
-    SIZE = "next-hop-size"
 
 
 class NextHopLimits(Agent):
@@ -35,23 +21,13 @@ class NextHopLimits(Agent):
     name = "next_hop_limits"
 
     def __init__(self, services: Services) -> None:
-        self._offers = services.offers_of
-        self._limit = services.settings.limits.message_size
+        self._refusals = NextHopRefusals(services)
 
     @classmethod
     def is_on(cls, settings: Settings) -> bool:
-        """Return whether there is more than one route: with one, nothing is offered that its next hop does not take."""
-        return bool(settings.routes)
+        """Return whether there is anything to judge."""
+        return NextHopRefusals.are_possible(settings)
 
     def on_rcpt(self, view: RcptView) -> Verdict:
         """Refuse with 550 5.6.7 or 552 5.3.4."""
-        recipient, sender = view.recipient, view.reverse_path
-        offers = self._offers(recipient.domain)
-        if not offers.smtputf8 and not (str(recipient).isascii() and (sender is None or str(sender).isascii())):
-            return Reject(NO_SMTPUTF8, NextHopRule.SMTPUTF8)
-        room = offers.room(self._limit)
-        if room and view.declared_size > room:
-            return Reject(
-                Reply(552, "5.3.4", f"Message exceeds the limit of {room} octets for this recipient"), NextHopRule.SIZE
-            )
-        return PASS
+        return self._refusals.of(view) or PASS

@@ -22,7 +22,7 @@ from mailmoat._native import Address, Condition
 from mailmoat.directory.directory import Presence, Redirection
 from mailmoat.limits.limiter import LimitClass
 from mailmoat.policy.agent import Agent
-from mailmoat.policy.agents.next_hop_limits import NextHopLimits
+from mailmoat.policy.next_hop_refusals import NextHopRefusals
 from mailmoat.policy.verdict import PASS, Pass, Reject, Reply, Report, Rule, Tempfail
 
 if TYPE_CHECKING:
@@ -151,7 +151,7 @@ class RecipientFilter(Agent):
         if not settings.lookup and services.settings.ndr.unresolved_next_hop is not None:
             self._absent = Pass()  # it goes to another host, which has it or refuses it
         self._rates = services.rates if services.rates.limits(LimitClass.UNKNOWN_RECIPIENTS) else None
-        self._limits = NextHopLimits(services) if NextHopLimits.is_on(services.settings) else None
+        self._next_hop = NextHopRefusals(services) if NextHopRefusals.are_possible(services.settings) else None
         self._verdicts = {standing: self._judge(standing) for standing in Standing}
 
     def passes_if(self, stage: Stage) -> Sequence[Condition]:  # noqa: ARG002 - it listens to one
@@ -178,12 +178,8 @@ class RecipientFilter(Agent):
         if standing is EXISTS:
             return PASS
         verdict = self._verdicts[standing]
-        if (
-            verdict is self._absent
-            and self._limits is not None
-            and isinstance(more := self._limits.on_rcpt(view), Reject)
-        ):
-            return more  # as if it existed: this says why its next hop could not be asked
+        if verdict is self._absent and self._next_hop is not None and (refusal := self._next_hop.of(view)) is not None:
+            return refusal  # as if it existed: this says why its next hop could not be asked
         if verdict is self._absent and self._rates is not None and view.client.trust.judged:
             self._rates.charge(LimitClass.UNKNOWN_RECIPIENTS, view.client.address)
         return verdict
