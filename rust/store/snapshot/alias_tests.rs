@@ -223,6 +223,67 @@ fn what_a_table_says_is_no_mistake_of_the_text_file() {
     expect(&made, "old@local.test", Found::Address, 5, "");
 }
 
+/// Nine layers of aliases, of which each leads to all of the next one: few rows, and a step for each pair of them.
+#[test]
+fn aliases_that_lead_to_one_another_are_followed_within_bounds_and_hold_up_no_other_table() {
+    let scratch = Scratch::new();
+    let layer = |depth: usize| (0..30).map(move |n| format!("l{depth}-{n}@local.test")).collect::<Vec<_>>();
+    let names: Vec<Vec<String>> = (0..10).map(layer).collect();
+    let targets: Vec<String> = names.iter().skip(1).map(|next| next.join("\n")).collect();
+    let listed: Vec<(i64, &str, &str)> = names
+        .iter()
+        .zip(targets.iter().map(String::as_str).chain([""]))
+        .flat_map(|(layer, targets)| layer.iter().map(move |name| (name.as_str(), targets)))
+        .zip(1..)
+        .map(|((name, targets), entry)| (entry, name, targets))
+        .collect();
+    let many = rows(&table(&scratch, 1, 1, &[]), &listed);
+    let few = [
+        (1, "x@local.test", "y@local.test"),
+        (2, "y@local.test", "z@far.test"),
+        (3, "w@local.test", "l0-0@local.test"),
+    ];
+    let few = rows(&table(&scratch, 2, 1, &[]), &few);
+    let compiled = compile(&[many, few], &scratch.target(), &scope()).unwrap();
+    assert_eq!((compiled.entries, compiled.problems), (303, Vec::new()));
+    let warnings = sentences(&compiled.warnings);
+    let end = "aliases that lead to aliases have more than 50000 targets in all. It is delivered to itself";
+    assert!(warnings[0].ends_with(end), "{warnings:?}");
+    let made = Directory::open(&scratch.target()).unwrap();
+    expect(&made, "l0-0@local.test", Found::Alias, 1, &names[9].join(" "));
+    expect(&made, "l7-29@local.test", Found::Address, 240, "");
+    expect(&made, "x@local.test", Found::Alias, 1, "z@far.test");
+    expect(&made, "w@local.test", Found::Alias, 3, &names[9].join(" "));
+}
+
+/// Sixty aliases of a list of another input are too many, of the text file, too: their own fault, and not that of whom they lead to.
+#[test]
+fn aliases_of_a_list_of_another_input_take_nothing_from_its_own() {
+    let scratch = Scratch::new();
+    let ends = (0..1000).map(|number| format!("u{number}@far.test")).collect::<Vec<_>>();
+    let text = format!("own = all\nall = {}\n", ends.join(", "));
+    let lists =
+        [(1, "list@local.test", ends.join("\n")), (2, "via@local.test", "list@local.test\nall@local.test".to_owned())];
+    let lists: Vec<(i64, &str, &str)> =
+        lists.iter().map(|(entry, text, targets)| (*entry, *text, targets.as_str())).collect();
+    let names: Vec<String> = (0..60).map(|number| format!("a{number}@local.test")).collect();
+    let led = |target| names.iter().zip(1..).map(|(name, entry)| (entry, name.as_str(), target)).collect::<Vec<_>>();
+    for target in ["list@local.test", "all@local.test"] {
+        let inputs = [
+            Input::text(&scratch.source(text.as_bytes())),
+            rows(&table(&scratch, 1, 1, &[]), &led(target)),
+            rows(&table(&scratch, 2, 1, &[]), &lists),
+        ];
+        let compiled = compile(&inputs, &scratch.target(), &scope()).unwrap();
+        assert_eq!(compiled.problems, []);
+        let made = Directory::open(&scratch.target()).unwrap();
+        expect(&made, "a49@local.test", Found::Alias, 50, &ends.join(" "));
+        expect(&made, "a50@local.test", Found::Address, 51, "");
+        expect(&made, "own@local.test", Found::Alias, 1, &ends.join(" "));
+        expect(&made, "via@local.test", Found::Alias, 2, &ends.join(" "));
+    }
+}
+
 /// As SQL schemas have it with a row for each target, and two objects of a directory with one address.
 #[test]
 fn entries_of_one_table_with_one_address_have_their_targets_together() {

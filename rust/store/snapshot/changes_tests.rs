@@ -235,6 +235,47 @@ fn what_a_killed_compile_left_in_the_place_of_the_base_is_replaced() {
     assert!(!has_base(&scratch) && !base_path(&scratch.target(), 1).exists());
 }
 
+/// Each alias of the list is a thousand steps; an input has 50,000, and a snapshot upon which there are changes at most half of them.
+#[test]
+fn aliases_are_followed_as_far_by_changes_as_by_a_whole_compile() {
+    let (scratch, other) = (Scratch::new(), Scratch::new());
+    let mut source = Source::new(&scratch, 1);
+    let ends = (0..1000).map(|number| format!("u{number}@far.test")).collect::<Vec<_>>().join("\n");
+    let names: Vec<String> = (0..80).map(|number| format!("a{number}@local.test")).collect();
+    let list = |source: &mut Source, numbers: std::ops::Range<usize>, target: &str| {
+        for (entry, name) in (0..).zip(&names).skip(numbers.start).take(numbers.len()) {
+            source.change(entry, &[(name, target)]);
+        }
+    };
+    let asked = [names.as_slice(), &["list@local.test".to_owned()]].concat();
+    let compiled = |source: &Source, changes: bool| {
+        let inputs = [source.input.clone()];
+        compile_with(&inputs, &scratch.target(), &scope(), any).unwrap();
+        compile(&inputs, &other.target(), &scope()).unwrap();
+        let [made, whole] = [&scratch, &other].map(|scratch| Directory::open(&scratch.target()).unwrap());
+        let found = answers(&made, &asked);
+        assert_eq!(found, answers(&whole, &asked));
+        assert_eq!(has_base(&scratch), changes);
+        found.iter().filter(|resolution| resolution.answer.found == Found::Alias).count()
+    };
+    source.change(100, &[("list@local.test", &ends)]);
+    list(&mut source, 0..80, "");
+    list(&mut source, 0..25, "list@local.test");
+    assert_eq!(compiled(&source, false), 26);
+    list(&mut source, 25..50, "list@local.test");
+    assert_eq!(compiled(&source, true), 51);
+    list(&mut source, 50..51, "list@local.test");
+    assert_eq!(compiled(&source, false), 51, "one is too many");
+    list(&mut source, 0..2, "");
+    assert_eq!(compiled(&source, false), 50, "half is left of none");
+    source.change(100, &[("list@local.test", "u1@far.test")]);
+    assert_eq!(compiled(&source, false), 50);
+    list(&mut source, 51..80, "list@local.test");
+    assert_eq!(compiled(&source, true), 79);
+    source.change(100, &[("list@local.test", &ends)]);
+    assert_eq!(compiled(&source, false), 51);
+}
+
 const NAMES: [&str; 5] = ["a", "b", "c", "d", "e"];
 const DOMAINS: [&str; 3] = ["local.test", "two.test", "old.test"];
 

@@ -20,6 +20,7 @@ mod notes;
 mod place;
 mod rows;
 mod sender;
+mod steps;
 mod stored;
 mod strangers;
 mod targets;

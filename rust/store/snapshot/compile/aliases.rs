@@ -12,6 +12,7 @@ use std::io;
 use super::MOST_TARGETS;
 use super::draft::{Draft, MOST_DEPENDENTS};
 use super::notes::{Notes, printable};
+use super::steps::{MOST_STEPS, Steps};
 use super::stored::{Records, Stored};
 use crate::machine::message::address::{Address, Limits};
 use crate::store::snapshot::format::{Record, hash};
@@ -35,14 +36,14 @@ impl From<io::Error> for Fault {
 
 /// Follows all aliases of a draft whose table is made.
 pub(super) fn follow(draft: &mut Draft, scope: &Scope, problems: &mut Notes, warnings: &mut Notes) -> io::Result<()> {
-    let mut replaced = Vec::new();
+    let (mut replaced, mut steps) = (Vec::new(), Steps::default());
     for at in std::mem::take(&mut draft.aliases) {
         let stored = draft.stored(at)?;
         let Some(record) = stored.record() else { continue };
         if !draft.decides(at, &record)? {
             continue;
         }
-        let Followed { kind, targets, looked_at } = followed(draft, scope, &record, problems, warnings)?;
+        let Followed { kind, targets, looked_at } = followed(draft, scope, &record, &mut steps, problems, warnings)?;
         if draft.dependents.len() < MOST_DEPENDENTS {
             draft.dependents.extend(looked_at.into_iter().map(|hash| (hash, at)));
         }
@@ -56,6 +57,7 @@ pub(super) fn follow(draft: &mut Draft, scope: &Scope, problems: &mut Notes, war
             draft.replace(old, new, &record)?;
         }
     }
+    draft.steps = steps;
     Ok(())
 }
 
@@ -74,6 +76,7 @@ pub(super) fn followed(
     records: &impl Records,
     scope: &Scope,
     record: &Record<'_>,
+    steps: &mut Steps,
     problems: &mut Notes,
     warnings: &mut Notes,
 ) -> io::Result<Followed> {
@@ -83,7 +86,7 @@ pub(super) fn followed(
     };
     let mut followed =
         Followed { kind: record.kind, targets: text(record.targets).to_owned(), looked_at: HashSet::new() };
-    match ends_of(records, scope, record, &mut followed.looked_at) {
+    match ends_of(records, scope, record, steps, &mut followed.looked_at) {
         Ok(ends) => {
             for end in &ends.missing {
                 warnings.add(record.source, note(&format!("its mail goes to {end}, which is not listed")));
@@ -111,6 +114,7 @@ fn ends_of(
     records: &impl Records,
     scope: &Scope,
     record: &Record<'_>,
+    steps: &mut Steps,
     looked_at: &mut HashSet<u64>,
 ) -> Result<Ends, Fault> {
     if record.kind == Found::AliasDomain {
@@ -124,7 +128,8 @@ fn ends_of(
         followed: Seen::default(),
         ended: Seen::default(),
         looked_at,
-        is_of_text: record.source == 0,
+        source: record.source,
+        steps,
         has_table: false,
         ends: Ends::default(),
     };
@@ -177,8 +182,9 @@ struct Walk<'a, R> {
     ended: Seen,
     /// Hashes of the keys of addresses that were looked at.
     looked_at: &'a mut HashSet<u64>,
-    /// Whether the first alias is of the text file.
-    is_of_text: bool,
+    /// Number of the input of the first alias; 0 is the text file.
+    source: u8,
+    steps: &'a mut Steps,
     /// Whether an alias of a table was followed.
     has_table: bool,
     ends: Ends,
@@ -200,8 +206,8 @@ impl<R: Records> Walk<'_, R> {
                 self.has_table |= alias.source != 0;
                 let before =
                     (self.path.len(), self.followed.order.len(), self.ended.order.len(), self.ends.missing.len());
-                match self.alias(name, text(alias.targets)) {
-                    Err(Fault::Alias(_) | Fault::Table(_)) if self.is_of_text && alias.source != 0 => {
+                match self.alias(name, alias) {
+                    Err(Fault::Alias(_) | Fault::Table(_)) if self.source == 0 && alias.source != 0 => {
                         self.path.truncate(before.0);
                         self.followed.truncate(before.1);
                         self.ended.truncate(before.2);
@@ -225,7 +231,7 @@ impl<R: Records> Walk<'_, R> {
         Ok(())
     }
 
-    fn alias(&mut self, key: String, targets: &str) -> Result<(), Fault> {
+    fn alias(&mut self, key: String, alias: &Record<'_>) -> Result<(), Fault> {
         if self.path.contains(&key) {
             return Err(Fault::Alias(format!("it leads back to {key}")));
         }
@@ -233,6 +239,11 @@ impl<R: Records> Walk<'_, R> {
             return Err(Fault::Alias(format!("more than {LONGEST_CHAIN} aliases lead from one to the next")));
         }
         if self.followed.insert(key.clone()) {
+            let targets = text(alias.targets);
+            if !self.steps.take(self.source, alias.source, targets.lines().count()) {
+                let reason = format!("aliases that lead to aliases have more than {MOST_STEPS} targets in all");
+                return Err(fault(reason, alias.source != 0));
+            }
             self.path.push(key);
             self.all(targets)?;
             self.path.pop();

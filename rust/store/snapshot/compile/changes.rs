@@ -5,7 +5,7 @@
 //! of other entries are in the base. All that the changes before these changed is among it, so that changes are never upon changes.
 //!
 //! All is compiled where this is not worth it, not known or not enough: an entry for a domain is another one, as much hangs on that; too
-//! much is another; nothing is; no entry would count any more; the text file, the scope, an input is another; something is wrong.
+//! much is another, or is followed; nothing is; no entry would count any more; the text file, the scope, an input is another; something is wrong.
 #![forbid(unsafe_code)]
 
 use std::collections::{BTreeMap, HashSet};
@@ -18,6 +18,7 @@ use super::line::read_entry;
 use super::notes::Notes;
 use super::place::keep_base;
 use super::rows::Reader;
+use super::steps::Steps;
 use super::stored::{Records, Stored};
 use super::strangers::is_ours;
 use super::targets::{Targets, are_united};
@@ -66,7 +67,7 @@ pub(super) fn compile(opened: &Opened<'_>, target: &Path, most: fn(u64) -> u64) 
         return Ok(None);
     }
     let mut draft = Draft::create(target, &opened.scope.text(opened.inputs), &opened.states)?;
-    let (mut entries, now) = (base.header.entries, Now { joined: &joined, base });
+    let (mut entries, mut steps, now) = (base.header.entries, Steps::default(), Now { joined: &joined, base });
     for (key, record) in &joined {
         let Some(before) = base.find(false, key, hash(false, key)) else { return Ok(None) };
         let record = record.as_ref().and_then(Stored::record);
@@ -76,7 +77,7 @@ pub(super) fn compile(opened: &Opened<'_>, target: &Path, most: fn(u64) -> u64) 
             Some(record) if record.targets.is_empty() => draft.add(record)?,
             Some(record) => {
                 let Followed { kind, targets, .. } =
-                    followed(&now, opened.scope, &record, &mut problems, &mut warnings)?;
+                    followed(&now, opened.scope, &record, &mut steps, &mut problems, &mut warnings)?;
                 draft.add(Record { kind, targets: targets.as_bytes(), ..record })?;
             }
             None => draft.add(Record { kind: Found::Absent, source: 0, line: 0, key, targets: &[] })?,
@@ -84,7 +85,12 @@ pub(super) fn compile(opened: &Opened<'_>, target: &Path, most: fn(u64) -> u64) 
     }
     draft.end_input();
     draft.build_table(|_, _| ())?;
-    if entries == 0 || ours == 0 || !problems.is_empty() || opened.text().map_or(Ok(false), Text::has_changed)? {
+    if !steps.leave_half()
+        || entries == 0
+        || ours == 0
+        || !problems.is_empty()
+        || opened.text().map_or(Ok(false), Text::has_changed)?
+    {
         return Ok(None);
     }
     draft.publish_changes(target, entries, opened.stamp(), mark)?;

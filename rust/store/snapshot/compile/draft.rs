@@ -8,6 +8,7 @@ use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicU32, Ordering};
 
 use super::place::{alone, parent_of, sweep};
+use super::steps::Steps;
 use super::stored::Stored;
 use super::targets::{self, Targets};
 use super::{MAX_ENTRIES, MAX_KEY, MAX_TARGETS};
@@ -34,6 +35,8 @@ pub(super) struct Draft {
     several: Vec<u64>,
     /// Hashes of keys that were looked at for an alias, and its offset.
     pub dependents: Vec<(u64, u64)>,
+    /// From alias to alias.
+    pub steps: Steps,
     /// Offsets of the records that are aliases.
     pub aliases: Vec<u64>,
     /// Offsets by hash, once all records are written.
@@ -60,6 +63,7 @@ impl Draft {
             ends: Vec::new(),
             several: Vec::new(),
             dependents: Vec::new(),
+            steps: Steps::default(),
             aliases: Vec::new(),
             table: Vec::new(),
         };
@@ -241,7 +245,7 @@ impl Draft {
 
     /// Puts the whole snapshot at `target`: entries there are, the stamp of the text file, and the entries that count at local domains.
     pub fn publish(mut self, target: &Path, entries: u64, stamp: Stamp, ours: u64) -> io::Result<()> {
-        let is_changeable = !self.is_full() && self.dependents.len() < MOST_DEPENDENTS;
+        let is_changeable = !self.is_full() && self.dependents.len() < MOST_DEPENDENTS && self.steps.leave_half();
         if is_changeable {
             self.several.sort_unstable();
             self.index.retain(|(hash, _)| self.several.binary_search(hash).is_ok());
