@@ -89,11 +89,13 @@ def test_a_whole_domain_counts_where_the_row_allows_it():
     assert listed("@ours.test", "boss@far.test", whole_domains=True) == (("@ours.test",), [Kind.TARGET])
 
 
-def test_another_name_of_a_domain_is_no_whole_domain():
-    assert listed("@ours.test", "@b.test") == (("@ours.test", "@b.test"), [])
-    assert listed("@ours.test", "@far.test") == (None, [Kind.TARGET])
-    assert listed("@ours.test", "@far.test", target_domains="far.test") == (("@ours.test", "@far.test"), [])
-    for others in [("@Ours.test",), ("@b.test", "ann@b.test"), ("@no domain",)]:
+def test_another_name_of_a_domain_counts_where_whole_domains_do():
+    """Another source may make the other domain a whole one: then it would be one without leave."""
+    assert listed("@ours.test", "@b.test", whole_domains=True) == (("@ours.test", "@b.test"), [])
+    assert listed("@ours.test", "@far.test", whole_domains=True) == (None, [Kind.TARGET])
+    leave = {"whole_domains": True, "target_domains": "far.test"}
+    assert listed("@ours.test", "@far.test", **leave) == (("@ours.test", "@far.test"), [])
+    for others in [("@b.test",), ("@Ours.test",), ("@b.test", "ann@b.test"), ("@no domain",)]:
         assert listed("@ours.test", *others) == (None, [Kind.WHOLE_DOMAIN])
 
 
@@ -154,8 +156,8 @@ def test_an_address_with_more_targets_than_are_used_is_delivered_to_itself():
     assert answered(*many) == (Presence.EXISTS, ())
 
 
-def answered(*targets, whole_domain=False, **row):
-    answer = LiveAnswer(Presence.EXISTS, targets, "cn=one", whole_domain)
+def answered(*targets, whole_domain=False, other_domain="", **row):
+    answer = LiveAnswer(Presence.EXISTS, targets, "cn=one", whole_domain, other_domain)
     found, _ = bounds(**row).answer(Address.parse("Ann@ours.test"), answer)
     return found.presence, found.targets
 
@@ -172,6 +174,9 @@ def test_answers_are_bound_as_entries_are():
     assert answered(whole_domain=True) == (Presence.ABSENT, ())
     assert answered("bob@b.test", whole_domain=True) == (Presence.UNKNOWN, ())
     assert answered("bob@b.test", whole_domain=True, whole_domains=True) == (exists, ("bob@b.test",))
+    assert answered(other_domain="b.test") == answered("bob@b.test", other_domain="b.test") == (Presence.ABSENT, ())
+    assert answered(other_domain="b.test", whole_domains=True) == (exists, ())
+    assert answered("bob@b.test", other_domain="b.test", whole_domains=True) == (exists, ("bob@b.test",))
     absent = LiveAnswer(Presence.ABSENT)
     assert bounds().answer(Address.parse("ann@ours.test"), absent) == (absent, [])
 

@@ -57,7 +57,7 @@ class Bounds(NamedTuple):
     targets: frozenset[str] | None
     """At which its targets are; None = at any."""
     whole_domains: bool
-    """Whether `@example.com` counts."""
+    """Whether `@example.com` counts, as every address of a domain or as another name of one: that may have every address."""
     default_domain: str
     """Of an address without one."""
     place: str
@@ -116,8 +116,8 @@ class Bounds(NamedTuple):
         """Return what counts of an answer about an address, and what does not."""
         if answer.presence is not Presence.EXISTS:
             return answer, []
-        if answer.whole_domain and not self.whole_domains:
-            refused = Presence.UNKNOWN if answer.targets else Presence.ABSENT
+        if (answer.whole_domain or answer.other_domain) and not self.whole_domains:
+            refused = Presence.UNKNOWN if answer.targets and not answer.other_domain else Presence.ABSENT
             return LiveAnswer(refused, entry=answer.entry), [_whole(address.domain).refusal]
         if address.may_route and self.targets is not None:
             return LiveAnswer(Presence.ABSENT, entry=answer.entry), [_route(str(address)).refusal]
@@ -142,18 +142,18 @@ class Bounds(NamedTuple):
         return one if targets == one.targets else Listed(one.text, targets)
 
     def _whole_domain(self, one: Listed, text: str, refusals: list[Refusal]) -> Listed:
-        """Return what counts of an entry for a whole domain; another name of a domain has no address that the other one does not have."""
+        """Return what counts of an entry for a whole domain."""
         try:
             domain = normalise_domain(text[1:])
         except ValueError:
             raise RefusedError(Kind.WHOLE_DOMAIN, f"{_quoted(text)} is no domain") from None
         self._check_domain(text, domain)
+        if not self.whole_domains:
+            raise _whole(domain)
         if len(one.targets) == 1 and (other := _domain(one.targets[0])) not in ("", domain):
             if not self._leads(other):
                 raise RefusedError(Kind.TARGET, _elsewhere(text, one.targets[0], other))
             return one
-        if not self.whole_domains:
-            raise _whole(domain)
         _, refused = self._permitted(text, one.targets)
         refusals += refused
         return Listed(one.text) if refused else one

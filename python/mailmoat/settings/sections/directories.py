@@ -61,7 +61,7 @@ class AnySourceFields(Section):
     )
     whole_domains: Switch = Field(
         default=False,
-        description="Whether its entries for whole domains (`@example.com`) count. They make every address of the domain exist. Another name of a domain (`@example.net = @example.com`) counts without it.",
+        description="Whether its entries for whole domains (`@example.com`) count. They make every address of the domain exist, or, as another name of a domain (`@example.net = @example.com`), each that exists there.",
     )
     account: Annotated[
         str | None, PlainValidator(values.optional(values.text)), Form("the name of an account", notation.show)
