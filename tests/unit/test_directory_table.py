@@ -10,6 +10,7 @@ from tests.doubles.kept_source import ANYTHING, read_by
 from mailmoat.directory.shrinkage import Losses, Stock
 from mailmoat.directory.source import Entry, Listed
 from mailmoat.directory.table_reading import entries_of
+from mailmoat.directory_process import table as table_module
 from mailmoat.directory_process.table import Table
 from mailmoat.errors import DirectoryError
 
@@ -269,6 +270,32 @@ def test_a_database_that_is_removed_is_begun_anew(tmp_path, suffixes, replaced):
         change(table, [ANN], [], b"d")
     assert table.is_there
     assert table.cookie is None, "all is read anew"
+    assert read_whole(table, ANN)
+    assert list(entries_of(table.path)) == [ANN]
+
+
+@pytest.mark.parametrize("fault", ["removed", "damaged"])
+def test_one_that_could_not_be_begun_anew_on_a_full_disk_is_when_there_is_room(tmp_path, monkeypatch, fault):
+    table = opened(tmp_path)
+    read_whole(table, *(entry(number, f"u{number}@a.test") for number in range(3000)))
+    if fault == "removed":
+        (tmp_path / "a.db").unlink()
+    else:
+        table.close()
+        damage(tmp_path / "a.db", "entry", "sqlite_autoindex_entry_1")
+        table = opened(tmp_path)
+
+    def full(path):
+        path.unlink(missing_ok=True)
+        raise sqlite3.OperationalError("database or disk is full")
+
+    with monkeypatch.context() as patched:
+        patched.setattr(table_module, "renew", full)
+        for _ in range(2):
+            with pytest.raises(DirectoryError, match="disk is full"):
+                change(table, [ANN], [], b"d")
+    with pytest.raises(DirectoryError, match="begun anew"):
+        table.begin()
     assert read_whole(table, ANN)
     assert list(entries_of(table.path)) == [ANN]
 

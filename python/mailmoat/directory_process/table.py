@@ -61,12 +61,12 @@ class Table(TableState):
     def _begin(self, base: sqlite3.Connection) -> None:
         """Take a database into use."""
         self._base, self._file, self._history = base, file_of(self.path), History(base)
+        self._mark = self._state("identity", "").partition(".")[2] or token_hex(8)
         with self._transaction():
             self._set(version=VERSION, url=self.identity.url)
             self._history.begin(self.generation)
             if self._state("addresses", None) is None:
                 self._set(addresses=self._row("SELECT count(*) FROM address WHERE text NOT LIKE '!%'")[0])
-        self._mark = self._state("identity", "").partition(".")[2] or token_hex(8)
         self.held = str(self._state("held", ""))
         """Why something was held back since what is in force was read; empty when nothing was."""
 
@@ -276,9 +276,14 @@ class Table(TableState):
     def _check_place(self) -> None:
         """Begin anew where the file that was written is not at its place any more. DirectoryError then: nothing is known."""
         if not self.is_there:
-            with closing(self._base):
-                self._begin(renew(self.path))
+            self._renew()
             raise DirectoryError(f"{self.path} was removed or replaced; it is begun anew")
+
+    def _renew(self) -> None:
+        """Begin an empty database. The one before is open until then: the disk may be full, and all that is tried says so until there is room."""
+        base = renew(self.path)
+        with closing(self._base):
+            self._begin(base)
 
     @contextmanager
     def _failing(self) -> Iterator[None]:
@@ -286,6 +291,6 @@ class Table(TableState):
             yield
         except (sqlite3.Error, OSError) as error:
             if isinstance(error, sqlite3.Error) and is_damaged(error):
-                with self._failing(), closing(self._base):
-                    self._begin(renew(self.path))
+                with self._failing():
+                    self._renew()
             raise DirectoryError(f"{self.path}: {error}") from None
