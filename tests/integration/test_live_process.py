@@ -121,6 +121,18 @@ def test_while_the_next_hop_is_down_the_server_stays_in_service_and_names_it(beh
         assert mx.cli("status").stdout.startswith("health    ok\nspool ")
 
 
+def test_a_silent_source_that_is_taken_out_of_the_settings_is_named_no_more(behind):
+    with hop_with("carol") as hop:
+        mx = behind(hop)
+        client = begun(mx)
+        hop.stop()
+        assert rcpt(client, "dora").startswith("451 4.3.0")
+        mx.until(lambda: "\nsource    hops: " in mx.cli("status").stdout, what="the source in the status")
+        mx.config.write_text(mx.config.read_text().replace(ROW, ""))
+        assert mx.cli("reload").returncode == 0
+        assert "\nsource " not in mx.cli("status").stdout
+
+
 def test_a_recipient_whose_next_hop_lacks_smtputf8_is_refused_without_a_callout(behind):
     """RFC 6531 3.2: it SHOULD be rejected, as nothing else can be done with it. Others of our next hops take such addresses."""
     with hop_with("carol", EHLO="250-hop.test\n250-8BITMIME\n250 PIPELINING") as old, NextHop() as new:

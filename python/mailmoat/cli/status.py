@@ -21,6 +21,7 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
     from pathlib import Path
 
+    from mailmoat.settings import Settings
     from mailmoat.supervisor.instance import ReloadResult, State
 
 HEALTH_TIME: Final = 5.0
@@ -41,7 +42,8 @@ def status(config: ConfigOption = None, *, as_json: JsonOption = False) -> None:
     """Show the state of the server: exit 0 if it runs and accepts mail, 1 if it does not run or its health is failing."""
     from mailmoat.supervisor import instance
 
-    spool_dir = settings_in_force(config).spool_dir
+    settings = settings_in_force(config)
+    spool_dir = settings.spool_dir
     pid = find(spool_dir)
     if pid is None:
         if not as_json:
@@ -49,7 +51,7 @@ def status(config: ConfigOption = None, *, as_json: JsonOption = False) -> None:
         print_json({"running": False, "spool_dir": str(spool_dir)})
         raise typer.Exit(1)
     state = instance.state_of(spool_dir)
-    found = _document(spool_dir, pid, state)
+    found = _document(settings, pid, state)
     if as_json:
         print_json(found)
     else:
@@ -111,11 +113,12 @@ def request_reload(spool_dir: Path, pid: int, wait: float) -> ReloadResult | Non
     return None
 
 
-def _document(spool_dir: Path, pid: int, state: State | None) -> dict[str, Any]:
+def _document(settings: Settings, pid: int, state: State | None) -> dict[str, Any]:
     import msgspec
 
     from mailmoat import _native, clock
 
+    spool_dir = settings.spool_dir
     said = msgspec.to_builtins(state) if state else {}
     try:
         messages: int | None = _native.count_spool(str(spool_dir))
@@ -130,16 +133,18 @@ def _document(spool_dir: Path, pid: int, state: State | None) -> dict[str, Any]:
         "messages": messages,
         "next_hops": _next_hops(spool_dir),
         "health": _health(state.admin) if state and state.admin else None,
-        "silent_sources": _silent_sources(spool_dir),
+        "silent_sources": _silent_sources(settings),
     }
 
 
-def _silent_sources(spool_dir: Path) -> list[dict[str, str]]:
-    """Return the live sources of recipients that do not answer, with the reason."""
+def _silent_sources(settings: Settings) -> list[dict[str, str]]:
+    """Return the live sources of recipients that do not answer, with the reason; none that was there before a reload."""
     from mailmoat.directory.freshness import read
     from mailmoat.directory.paths import freshness_path
 
-    return [{"name": live.name, "error": live.error} for live in read(freshness_path(spool_dir)).live if live.error]
+    names = {row.name for row in settings.directories}
+    known = read(freshness_path(settings.spool_dir)).live
+    return [{"name": live.name, "error": live.error} for live in known if live.error and live.name in names]
 
 
 def _next_hops(spool_dir: Path) -> list[dict[str, Any]]:
