@@ -294,6 +294,15 @@ class TestLiveLookups:
         assert source.peak <= 5
         assert run(loop, lookups.ask(BOB)).presence is Presence.EXISTS, "one who is not counted has a turn as well"
 
+    def test_that_others_took_all_the_room_is_counted(self, loop):
+        lookups = LiveLookups([live_row("hops", Source(delay=20), room_of=lambda _: 1, timeout=15)])
+
+        async def two():
+            return await asyncio.gather(lookups.ask(ANN, "192.0.2.1"), lookups.ask(BOB, "192.0.2.2"))
+
+        assert [reply.presence for reply in run(loop, two())] == [Presence.UNKNOWN, Presence.UNKNOWN]
+        assert lookups.report()[0].counts == {"failed": 1, "no-room": 1}
+
     def test_each_server_of_a_source_has_room_of_its_own(self, loop):
         source = Source(delay=1)
         lookups = LiveLookups(

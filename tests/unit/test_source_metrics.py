@@ -38,7 +38,7 @@ def test_a_live_source_has_its_answers():
     answers = {
         key[2]: value for key, value in found.items() if key[:2] == ("mailmoat_directory_source_answers_total", "asked")
     }
-    expected = {"exists": 1_234_567, "absent": 0, "unknown": 3, "cached": 0, "stale": 0, "error": 2, "failed": 1, "refused": 0}  # fmt: skip
+    expected = {"exists": 1_234_567, "absent": 0, "unknown": 3, "cached": 0, "stale": 0, "error": 2, "failed": 1, "refused": 0, "no-room": 0}  # fmt: skip
     assert answers == expected
     assert found["mailmoat_directory_source_answer_seconds_total", "asked"] == 2.5
     assert found["mailmoat_directory_source_state", "asked", "failed"] == 1

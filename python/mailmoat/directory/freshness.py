@@ -47,6 +47,8 @@ class SourceAnswer(StrEnum):
     """It did not answer."""
     REFUSED = "refused"
     """It was not asked, as it did not answer before."""
+    NO_ROOM = "no-room"
+    """It was not asked in time, as other lookups took all the room there is."""
 
 
 class LiveState(msgspec.Struct):

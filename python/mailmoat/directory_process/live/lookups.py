@@ -29,7 +29,7 @@ from mailmoat.errors import LookupFailedError, SourceError
 from mailmoat.upstream.cache import Cache, memory
 from mailmoat.upstream.circuit_breaker import CircuitBreakers
 from mailmoat.upstream.deadlines import Deadlines
-from mailmoat.upstream.single_flight import ServerQueries
+from mailmoat.upstream.single_flight import ServerQueries, Unanswered
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
@@ -171,9 +171,10 @@ class _SourceLookups:
             self._counts[SourceAnswer.REFUSED] += 1
         else:
             found = await self.in_flight.answer(upstream, address, self._settings.timeout, (client,) if client else ())
-        if isinstance(found, LiveAnswer) and found.presence is not Presence.UNKNOWN:
-            return found
-        return self._stale(address)
+            if found is Unanswered.NO_ROOM:
+                self._counts[SourceAnswer.NO_ROOM] += 1
+        is_known = isinstance(found, LiveAnswer) and found.presence is not Presence.UNKNOWN
+        return cast("LiveAnswer", found) if is_known else self._stale(address)
 
     def _room_of(self, upstream: str) -> int:
         return min(self.row.room_of(upstream), self._settings.concurrency)
