@@ -5,8 +5,10 @@ import os
 import signal
 import sqlite3
 import time
+from pathlib import Path
 
 import pytest
+from tests.doubles.steady import Steady
 
 from mailmoat.directory import freshness
 from mailmoat.directory.paths import freshness_path
@@ -360,6 +362,26 @@ def test_a_table_that_somebody_removes_is_read_anew(server, source):
     mx.until(lambda: len(mx.logged("directory-read")) == 2, what="another read")
     mx.until(lambda: code(mx, "ann@example.test") == 250, what="what it read")
     assert code(mx, "eve@example.test") == 550
+
+
+@pytest.mark.parametrize(
+    "lose", [Path.unlink, lambda file: file.write_bytes(b"no database" * 1000)], ids=["removed", "damaged"]
+)
+def test_who_is_known_stays_so_until_a_table_that_is_lost_is_read_anew(server, source, lose):
+    mx = server(**rows(source.row()))
+    mx.until(lambda: code(mx, "eve@example.test") == 550, what="the first read in force")
+    pid = pid_of(mx)
+    source.says(status=1)
+    os.kill(pid, signal.SIGSTOP)
+    for file in (mx.directory / "spool/directory").glob("office.db*"):
+        lose(file)
+    os.kill(pid, signal.SIGKILL)
+    mx.until(lambda: code(mx, "eve@example.test") == 451, what="the table that has nothing yet")
+    with Steady(lambda: code(mx, "ann@example.test"), 0.005) as asking:
+        mx.until(lambda: asking.results.total() >= 100, what="some replies")
+        source.says("ann@example.test", "new@example.test")
+        mx.until(lambda: code(mx, "new@example.test") == 250, what="the first read of the new table")
+    assert set(asking.results) == {250}, asking.results
 
 
 def test_a_table_that_cannot_be_opened_stops_no_other_source(server, source, tmp_path):

@@ -93,6 +93,12 @@ class World:
         self.table.add(entries)
         self.table.swap(b"")
 
+    def lose_table(self):
+        """The directory process begins it anew, as when its file was removed or is damaged."""
+        self.table.close()
+        self.table.path.unlink()
+        self.table = Table(self.table.path, read_by("i"))
+
     def turn(self, seconds=0.0):
         """So many seconds, in steps of a tenth; the directory process has said at once what changed."""
         until = self.now + seconds
@@ -139,6 +145,19 @@ def test_a_change_is_compiled_at_once_and_once(world):
     w.table.settle(b"9")
     w.turn(60)
     assert w.compiles == 2, "nothing changed"
+
+
+def test_who_is_known_stays_so_while_the_table_of_the_source_is_lost(world):
+    w = world()
+    w.turn(5)
+    w.change("ann")
+    w.turn(5)
+    w.lose_table()
+    w.turn(60)
+    assert (w.has("ann"), w.compiles) == (True, 2)
+    w.change("bob")
+    w.turn()
+    assert (w.has("ann"), w.has("bob")) == (False, True)
 
 
 def test_changes_without_end_cost_a_fifth_of_the_time(world):

@@ -19,6 +19,8 @@ if TYPE_CHECKING:
 
 UNKNOWN_STATE: Final = "?"
 """Of a table that cannot be read now."""
+UNREAD_STATE: Final = ""
+"""Of a table that is missing, or was not read whole yet."""
 
 
 class RecipientsCompiler(NamedTuple):
@@ -59,12 +61,15 @@ class RecipientsCompiler(NamedTuple):
         return None if made is None else made.entries
 
     def behind(self, snapshot: Path) -> bool:
-        """Return whether a table is another than when the snapshot was made."""
+        """Return whether a table is another than when the snapshot was made: not one that was lost, of which nothing is known until it is read whole."""
         made = _opened(snapshot)
         if made is None:
             return True
         then = dict(made.tables)
-        return any(state_of(table) not in (then.get(table.number), UNKNOWN_STATE) for table in self.tables)
+        return any(
+            table.number not in then or state_of(table) not in (then[table.number], UNKNOWN_STATE, UNREAD_STATE)
+            for table in self.tables
+        )
 
     def _named(self, source: Path, sentences: Sequence[tuple[int, str]]) -> list[str]:
         names = {table.number: table.name for table in self.tables} | {0: str(source)}
