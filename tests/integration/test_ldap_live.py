@@ -39,6 +39,8 @@ def shared(tmp_path_factory, authority):
         running.add(person(65, "none65@example.com").rstrip("\n") + "\nlabeledURI: exact@example.com\n")
         for number in range(100, 121):
             running.add(person(number, "many@example.com").rstrip("\n") + f"\ndescription: t{number}@example.com\n")
+        for number in range(200, 221):
+            running.add(person(number, "@whole.example"))
         yield running
 
 
@@ -113,6 +115,9 @@ def test_entries_that_are_not_all_given_say_nothing_but_that_the_address_exists(
     assert (found.presence, found.targets) == (Presence.EXISTS, ())
     with pytest.raises(LookupFailedError, match="more than 20 entries have many"):
         ask(asked(shared, condition="uid=nobody"), "many@example.com")
+    whole = asked(shared, filter="(|(mail={address})(mail=@{domain}))")
+    with pytest.raises(LookupFailedError, match="more than 20 entries have ann@whole"):
+        ask(whole, "ann@whole.example")
     monkeypatch.setattr(lookup, "MOST_TARGETS", 20)
     with pytest.raises(LookupFailedError, match="more than 20 entries have many"):
         ask(asked(shared, target_attributes="description"), "many@example.com")
@@ -218,6 +223,6 @@ def test_a_server_that_hangs_is_an_outage(start, asked):
 
 def test_a_probe_names_what_is_there(shared, asked):
     probed = uvloop.run(asked(shared, filter="(uid={local})").probe())
-    assert (probed.server, probed.place, probed.entries) == (f"ldap://127.0.0.1:{shared.port}", BASE, 77)
+    assert (probed.server, probed.place, probed.entries) == (f"ldap://127.0.0.1:{shared.port}", BASE, 98)
     assert [entry.addresses[0].text for entry in probed.sample] == [f"u{number}@example.com" for number in range(3)]
     assert probed.remarks == ()

@@ -86,7 +86,7 @@ class LdapLookup:
             else:
                 self._served(connection)
                 answer = self._address_search.answer(address, found)
-                if is_all or (answer.presence is Presence.EXISTS and not self._has_targets(answer)):
+                if is_all or (answer.presence is Presence.EXISTS and not self._may_be_another(answer)):
                     return answer
                 sentence = (
                     f"more than {len(found)} entries have {printable(str(address))}, and not all of them were given"
@@ -128,9 +128,9 @@ class LdapLookup:
         if before is not None:
             before.close()
 
-    def _has_targets(self, answer: LiveAnswer) -> bool:
-        """Return whether an entry that was not given may have targets."""
-        return bool(answer.targets or self._row.target_attributes)
+    def _may_be_another(self, answer: LiveAnswer) -> bool:
+        """Return whether an entry that was not given may have targets, or the address itself, where that of a whole domain may not count."""
+        return bool(answer.targets or self._row.target_attributes or answer.whole_domain)
 
     async def _search(self, connection: Connection, search_filter: bytes) -> tuple[list[SearchEntry], bool]:
         """Return entries, and whether they are all there are."""
