@@ -75,6 +75,7 @@ def change_table(path: Path) -> None:
     """Say of each hundredth entry that it is another one; it has what it had."""
     base = sqlite3.connect(path)
     with base:
+        base.execute("INSERT INTO history VALUES(2, 0, '')")
         base.execute("INSERT INTO history SELECT 2, entry, '' FROM address WHERE entry % 100 = 1")
         base.execute("UPDATE state SET value=2 WHERE key='generation'")
     base.close()

@@ -1,6 +1,7 @@
 """Changes of a table become a snapshot of what changed: it answers as one that is compiled whole, and is whole or as before after a kill."""
 
 import random
+import shutil
 import signal
 import subprocess
 import sys
@@ -105,8 +106,30 @@ def test_the_history_goes_on_after_a_restart_and_begins_anew_with_a_full_read_of
     assert compiled(table, path)[1] is True
 
 
+def test_a_table_that_lost_its_last_changes_in_a_crash_of_the_machine_is_no_history_of_the_snapshot(tmp_path):
+    table, path = filled(tmp_path), tmp_path / SNAPSHOT_NAME
+    change(table, [entry(1, "one@a.test")])
+    table.close()  # all of it is on disk
+    shutil.copy(tmp_path / "a.db", tmp_path / "kept.db")
+    table = Table(tmp_path / "a.db", read_by("i"))
+    change(table, [entry(2, "two@a.test"), entry(3, "lost@a.test")])
+    snapshot, _ = compiled(table, path)
+    table.close()
+    shutil.copy(tmp_path / "kept.db", tmp_path / "a.db")
+    table = Table(tmp_path / "a.db", read_by("i"))
+    change(table, [entry(2, "two@a.test"), entry(4, "four@a.test")])
+    assert dict(snapshot.tables) != {1: table.state}, "the number of the generation is the same, what it has is not"
+    change(table, [entry(5, "five@a.test")])
+    snapshot, is_changes = compiled(table, path)
+    there = [exists(snapshot, f"{name}@a.test") for name in ("one", "two", "four", "five", "lost", "user3")]
+    assert (is_changes, there) == (False, [True, True, True, True, False, True])
+    change(table, [entry(6, "six@a.test")])
+    assert compiled(table, path)[1] is True
+    table.close()
+
+
 def test_a_long_history_is_forgotten_and_all_is_compiled(tmp_path, monkeypatch):
-    monkeypatch.setattr(history, "MOST", 5)
+    monkeypatch.setattr(history, "MOST", 8)
     table, path = filled(tmp_path), tmp_path / SNAPSHOT_NAME
     compiled(table, path)
     for number in range(3):

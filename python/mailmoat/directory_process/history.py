@@ -3,12 +3,15 @@
 Promises: it has each entry that became another one with a generation after `history_from`, and what that had before; never more than `MOST` rows and
 those of one step, for a snapshot in which more is another is compiled whole. It changes in the transaction that is open. Raises sqlite3.Error.
 
-    history  generation, entry, text: a row for each address that the entry had, and one without a text
+    history  generation, entry, text: a row for each address that the entry had, and one without a text; for each generation also the entry 0,
+             whose text is the digest of what was in force before it: so a generation is known again, and none of the same number passes for it
 """
 
 from __future__ import annotations
 
 from typing import TYPE_CHECKING, Final
+
+from mailmoat.directory_process.table_digest import written
 
 if TYPE_CHECKING:
     import sqlite3
@@ -33,6 +36,10 @@ class History:
         """Forget all; what comes after `generation` is kept."""
         self._base.execute("DELETE FROM history")
         self._base.execute("INSERT OR REPLACE INTO state VALUES('history_from', ?)", (generation,))
+
+    def follow(self, generation: int, digest: int) -> None:
+        """Keep that `generation` comes after what has this digest."""
+        self._base.execute("INSERT OR IGNORE INTO history VALUES(?, 0, ?)", (generation, written(digest).hex()))
 
     def keep(self, generation: int, number: int, addresses: Iterable[Listed]) -> None:
         """Keep that the entry with this number becomes another one with `generation`, and what it had."""

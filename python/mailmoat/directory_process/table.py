@@ -25,7 +25,7 @@ from mailmoat.directory.shrinkage import NOTHING, Stock
 from mailmoat.directory.source import LARGEST_PART, Entry, addresses_in
 from mailmoat.directory.table_reading import listed
 from mailmoat.directory_process.history import History
-from mailmoat.directory_process.table_digest import DIGESTS, digest_of
+from mailmoat.directory_process.table_digest import DIGESTS, digest_of, written
 from mailmoat.directory_process.table_schema import SHADOW, SWAP, VERSION, connect, execute, file_of, is_damaged, renew
 from mailmoat.directory_process.table_state import TableState
 from mailmoat.errors import DirectoryError
@@ -151,6 +151,7 @@ class Table(TableState):
         with self._working():
             digest, stock, following = self._stored_digest(), self.stock, self._state("next", 1)
             generation = self.generation + 1
+            self._history.follow(generation, self._digest_before)
             for entry in (*(Entry(entry_id, "", ()) for entry_id in removed), *changed):
                 known = self._row("SELECT number FROM entry WHERE id=?", entry.id)
                 number, before = known[0] if known else following, self._remove("", entry.id)
@@ -215,7 +216,7 @@ class Table(TableState):
         self._set(identity=identity, cookie=cookie, synced_ms=now, generation=generation, losses=lost, held="")
 
     def _keep(self, stock: Stock, digest: int) -> None:
-        self._set(entries=stock.entries, addresses=stock.addresses, digest=digest.to_bytes(16, "big"))
+        self._set(entries=stock.entries, addresses=stock.addresses, digest=written(digest))
 
     def _add_shadow(self, entry: Entry) -> None:
         known = self._row("SELECT number FROM entry WHERE id=?", entry.id)

@@ -18,3 +18,8 @@ def digest_of(entry: Entry | None) -> int:
         return 0
     addresses = sorted({one.text: one for one in entry.addresses}.values())
     return int.from_bytes(blake2b(repr((entry.id, addresses)).encode(), digest_size=16).digest(), "big")
+
+
+def written(digest: int) -> bytes:
+    """Return a sum as it is kept."""
+    return digest.to_bytes(16, "big")

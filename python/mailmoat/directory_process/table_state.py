@@ -38,8 +38,13 @@ class TableState:
 
     @property
     def state(self) -> str:
-        """Identity and generation of what is in force, as the snapshot has them; empty when nothing is."""
-        return f"{self._state('identity', '')} {self.generation}" if self.generation else ""
+        """Identity, generation and digest of what is in force, as the snapshot has them; empty when nothing is.
+
+        When the machine crashes, the last changes may be lost and their generations come again with others: the digest tells them apart.
+        """
+        if not self.generation:
+            return ""
+        return f"{self._state('identity', '')} {self.generation}.{self._state('digest', b'').hex()}"
 
     @property
     def entries(self) -> int:

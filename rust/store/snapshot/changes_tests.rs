@@ -41,6 +41,7 @@ impl Source {
         self.generation += 1;
         let base = self.connection.transaction().unwrap();
         let log = "INSERT OR IGNORE INTO history SELECT ?1, ?2, ";
+        base.execute(&format!("{log} ''"), params![self.generation, 0]).unwrap();
         base.execute(&format!("{log} ''"), params![self.generation, entry]).unwrap();
         base.execute(&format!("{log} text FROM address WHERE entry=?2"), params![self.generation, entry]).unwrap();
         base.execute("DELETE FROM address WHERE entry=?1", [entry]).unwrap();
@@ -95,7 +96,7 @@ fn one_user_of_many_is_added_changed_and_removed() {
         assert_eq!((compiled.problems.len(), has_base(&scratch)), (0, changes));
         let directory = Directory::open(&scratch.target()).unwrap();
         assert_eq!(directory.entries(), compiled.entries);
-        assert_eq!(directory.tables(), [(1, format!("abc {}", source.generation))]);
+        assert_eq!(directory.tables(), [(1, format!("abc {}.", source.generation))]);
         compiled.entries
     };
     assert_eq!(compiled(&source, false), 300);

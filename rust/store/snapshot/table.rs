@@ -4,10 +4,12 @@
 //! `-wal` and `-shm` files beside it, as in `crate::store::spool::read_only`. May fail: `io::Error` when it is no such database, damaged or locked.
 //!
 //! ```text
-//! state    key, value: `identity` (of the settings by which it was read), `generation` (another one after each change), `history_from` and others
+//! state    key, value: `identity` (of the settings by which it was read), `generation` (another one after each change), `digest` of the rows,
+//!          `history_from` and others
 //! entry    number, id, name
 //! address  entry, text (an entry in the notation of the text file), targets (one a line)
-//! history  generation, entry, text: the entries that became others with each generation after `history_from`, and what they had before
+//! history  generation, entry, text: the entries that became others with each generation after `history_from`, and what they had before;
+//!          for each generation also the entry 0, whose text is the digest of the rows before it
 //! ```
 #![forbid(unsafe_code)]
 
@@ -16,7 +18,7 @@ use std::path::Path;
 use std::time::Duration;
 
 use rusqlite::types::ValueRef;
-use rusqlite::{Connection, OpenFlags, OptionalExtension, Params};
+use rusqlite::{Connection, OpenFlags, OptionalExtension, Params, params};
 
 /// Of a connection, in KiB below zero as `SQLite` has it: rows are read once.
 const CACHE: i64 = -1024;
@@ -50,9 +52,10 @@ impl Table {
 
     /// What it is now: equal states mean equal rows. Empty when there is none, or none was read whole yet.
     pub fn state(&self) -> io::Result<String> {
-        let (identity, generation) = (self.value("identity")?, self.value("generation")?);
+        let (identity, generation, digest) =
+            (self.value("identity")?, self.value("generation")?, self.value("digest")?);
         let is_whole = !matches!(generation.as_str(), "" | "0");
-        Ok(if is_whole { format!("{identity} {generation}") } else { String::new() })
+        Ok(if is_whole { format!("{identity} {generation}.{digest}") } else { String::new() })
     }
 
     fn value(&self, key: &str) -> io::Result<String> {
@@ -63,15 +66,23 @@ impl Table {
         found.map(Option::unwrap_or_default).map_err(failed)
     }
 
-    /// The entries that are others than at `generation`, each with a text that it had; empty where it had none. None when that is not known.
-    pub fn history(&self, generation: u64) -> io::Result<Option<History>> {
+    /// The entries that are others than at `generation`, each with a text that it had; empty where it had none. None when that is not known: so it
+    /// is as well where the rows of that generation had another `digest`, as in a table that went back to an earlier one.
+    pub fn history(&self, generation: u64, digest: &str) -> io::Result<Option<History>> {
         let Some(connection) = &self.0 else { return Ok(None) };
         if !self.value("history_from")?.parse().is_ok_and(|from: u64| from <= generation) {
             return Ok(None);
         }
         let generation = i64::try_from(generation).unwrap_or(i64::MAX);
+        let follows = "SELECT 1 FROM history WHERE generation=?1 AND entry=0 AND text=?2";
+        let follower =
+            connection.query_row(follows, params![generation.saturating_add(1), digest], |_| Ok(())).optional();
+        if follower.map_err(failed)?.is_none() {
+            return Ok(None);
+        }
         let read = || {
-            let mut statement = connection.prepare("SELECT entry, text FROM history WHERE generation > ?1")?;
+            let query = "SELECT entry, text FROM history WHERE generation > ?1 AND entry != 0";
+            let mut statement = connection.prepare(query)?;
             let rows =
                 statement.query_map([generation], |row| Ok((row.get(0)?, octets_of(row.get_ref(1)?).to_vec())))?;
             rows.collect::<rusqlite::Result<Vec<_>>>()
@@ -151,6 +162,7 @@ fn octets_of(value: ValueRef<'_>) -> &[u8] {
 fn text_of(value: ValueRef<'_>) -> String {
     match value {
         ValueRef::Integer(number) => number.to_string(),
+        ValueRef::Blob(octets) => octets.iter().map(|octet| format!("{octet:02x}")).collect::<Vec<_>>().concat(),
         other => String::from_utf8_lossy(octets_of(other)).into_owned(),
     }
 }

@@ -79,8 +79,8 @@ fn the_first_input_that_has_an_address_decides() {
             "entry 1 of source-2: \"bob@local.test\": entry 1 of source-1 says the opposite, and comes first",
         ]
     );
-    assert_eq!(directory.tables(), [(1, "abc 7".to_owned()), (2, "abc 1".to_owned())]);
-    assert_eq!(table_state(&inputs[1].path).unwrap(), "abc 7");
+    assert_eq!(directory.tables(), [(1, "abc 7.".to_owned()), (2, "abc 1.".to_owned())]);
+    assert_eq!(table_state(&inputs[1].path).unwrap(), "abc 7.");
     assert!(directory.is_for(&inputs, &scope()) && !directory.is_for(&inputs[..2], &scope()));
 }
 

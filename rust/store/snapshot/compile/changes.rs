@@ -121,8 +121,8 @@ impl<'a> Changes<'a> {
             if *then == now {
                 continue;
             }
-            let Some(generation) = generation_before(then, &now) else { return Ok(None) };
-            let Some(history) = table.history(generation).map_err(wrong)? else { return Ok(None) };
+            let Some((generation, digest)) = generation_before(then, &now) else { return Ok(None) };
+            let Some(history) = table.history(generation, digest).map_err(wrong)? else { return Ok(None) };
             let mut entries = Vec::new();
             for (entry, text) in &history {
                 let Ok(number) = u32::try_from(*entry) else { return Ok(None) };
@@ -227,10 +227,11 @@ impl<'a> Changes<'a> {
     }
 }
 
-/// The generation of the state `then`, if the table became what it is `now` by changes alone.
-fn generation_before(then: &str, now: &str) -> Option<u64> {
-    let ((identity, generation), (same, _)) = (then.rsplit_once(' ')?, now.rsplit_once(' ')?);
-    (identity == same).then(|| generation.parse().ok())?
+/// The generation of the state `then` and the digest of its rows, if the table is `now` still read by the same.
+fn generation_before<'s>(then: &'s str, now: &str) -> Option<(u64, &'s str)> {
+    let ((identity, rows), (same, _)) = (then.rsplit_once(' ')?, now.rsplit_once(' ')?);
+    let (generation, digest) = rows.split_once('.')?;
+    (identity == same).then(|| generation.parse().ok().map(|generation| (generation, digest)))?
 }
 
 /// What the records of one key say together, in their order; `apart` gets two of which the first decides.
