@@ -37,7 +37,7 @@ def run(tmp_path, database):
     """Runs a command; beside the database there is a file, of which nothing was read, for plant.test."""
     (tmp_path / "recipients.txt").write_text("carol@example.test\n!dan@example.test\n")
     rows = [
-        {"name": "asked", "url": f"sqlite://{database}", "mode": "live", "lookup_query": LOOKUP},
+        {"name": "asked", "url": f"sqlite://{database}", "mode": "live", "lookup_query": LOOKUP, "whole_domains": True},
         {"name": "plant", "url": f"file://{tmp_path}/plant.txt", "domains": "plant.test"},
     ]
     environment = {
