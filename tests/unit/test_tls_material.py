@@ -22,10 +22,10 @@ ROTATION = 43_200
 
 
 class Time:
-    """The clocks of the worker."""
+    """The clocks of the worker, a minute ahead: OpenSSL dates what a test signs by the real one, which goes on."""
 
     def __init__(self, monkeypatch):
-        self.wall, self.passed = clock.wall_ms(), 0.0
+        self.wall, self.passed = clock.wall_ms() + 60_000, 0.0
         monkeypatch.setattr(clock, "wall_ms", lambda: self.wall + int(self.passed * 1000))
         monkeypatch.setattr(clock, "monotonic", lambda: self.passed)
 
