@@ -55,6 +55,8 @@ class UnresolvedRouter:
         route = Route(NAME, in_common(settings.delivery).model_copy(update=own))
         self._unresolved = open_(f"{NAME} {settings.ndr.unresolved_next_hop}", route, "", tls_optional=False)
         self._by_us = re.compile(rb"\sby\s+" + re.escape(settings.hostname.encode()) + rb"\s", re.IGNORECASE)
+        self._looked_at = "", False
+        """The queue ID of the last message whose trace was read, and whether it was here: each of its recipients asks, and it may be megabytes."""
 
     @property
     def destinations(self) -> Sequence[Destination]:
@@ -120,4 +122,7 @@ class UnresolvedRouter:
 
     def _was_here(self, message: Message) -> bool:
         """Return whether the header section has more than one trace field of ours (RFC 5321 6.3)."""
-        return len(self._by_us.findall(header_section(message.octets()))) > 1
+        queue_id = message.queue_id
+        if self._looked_at[0] != queue_id:
+            self._looked_at = queue_id, len(self._by_us.findall(header_section(message.octets()))) > 1
+        return self._looked_at[1]
