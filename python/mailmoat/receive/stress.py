@@ -11,6 +11,7 @@ idle ones only.
 
 from __future__ import annotations
 
+from itertools import takewhile
 from typing import TYPE_CHECKING, Final, Protocol
 
 from mailmoat import clock, maillog
@@ -82,7 +83,7 @@ class Stress:
 
     def make_room(self) -> bool:
         """Close the connection that has been idle longest; False when all are at work."""
-        return self._close_oldest(self._between, PATIENCE_SECONDS) or self._close_oldest(self._within, PATIENCE_SECONDS)
+        return self._close_oldest(self._between) or self._close_oldest(self._within)
 
     def fit(self) -> None:
         """Give back the room of connections that are no longer idle; the order stays."""
@@ -98,9 +99,7 @@ class Stress:
             self._end(connections)
         if self._stressed:
             self._end_slow_content(sending)
-            for idle in (self._between, self._within):
-                while self._close_oldest(idle, self._seconds):
-                    connections -= 1
+            connections -= self._close_silent(self._between) + self._close_silent(self._within)
             while connections > self._own.near and self.make_room():
                 connections -= 1
 
@@ -112,14 +111,26 @@ class Stress:
             for connection in list(sending):
                 connection.make_way_if_slow(COMMAND_SECONDS)
 
-    def _close_oldest(self, idle: dict[Idle, float], seconds: float) -> bool:
+    def _close_silent(self, idle: dict[Idle, float]) -> int:
+        """Close all that have had their time for a command; return how many."""
+        late = clock.monotonic() - self._seconds
+        # One after the other from the front, each search for the first would pass over the places of all before it.
+        silent = list(takewhile(lambda connection: idle[connection] <= late, idle))
+        for connection in silent:
+            self._close(idle, connection)
+        return len(silent)
+
+    def _close_oldest(self, idle: dict[Idle, float]) -> bool:
         connection = next(iter(idle), None)
-        if connection is None or idle[connection] > clock.monotonic() - seconds:
+        if connection is None or idle[connection] > clock.monotonic() - PATIENCE_SECONDS:
             return False
+        self._close(idle, connection)
+        return True
+
+    def _close(self, idle: dict[Idle, float], connection: Idle) -> None:
         del idle[connection]
         self._metrics.add(IDLE_CLOSED)
         connection.make_way()
-        return True
 
     def _begin(self, connections: int) -> None:
         if not self._stressed:
