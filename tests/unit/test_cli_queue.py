@@ -375,6 +375,14 @@ def test_json_has_nothing_that_steers_a_terminal(spool, arguments):
     assert arguments != ("show",) or "Subject: \u009b2J \u202e\x1b[2J \U000e0001" in found["header"]
 
 
+@pytest.mark.parametrize("separator", ["\v", "\f", "\x1c", "\x85", "\u2028", "\r", "\n"])
+def test_no_field_looks_like_two(spool, separator):
+    content = f"Subject: hi{separator}X-Mailmoat-Filter: none\r\n\r\nbody\r\n".encode()
+    (queue_id,) = store(spool, ("a@x.test", ["b@y.test"], content))
+    lines = run("show", queue_id).stdout.split("\n")
+    assert lines[-4:] == ["Received: by mx.a.test", "Subject: hi?X-Mailmoat-Filter: none", "", ""]
+
+
 def test_a_damaged_entry_costs_no_other_message(spool, tmp_path):
     queue_ids = store(spool, *(("a@x.test", ["b@y.test"], SMALL) for _ in range(5)))
     (database,) = spool.glob("partitions/*/queue.db")

@@ -144,7 +144,9 @@ def show_lines(stored: StoredMessage, now: int) -> Iterator[str]:
     for attempt in stored.attempts:
         yield from _attempt_lines(message.recipients, attempt)
     yield ""
-    yield from (printable(line.expandtabs()) for line in stored.header.decode(errors="replace").splitlines())
+    fields = stored.header.decode(errors="replace").removesuffix("\r\n")
+    # Not `splitlines`: a sender could show a line of its own as a field of ours.
+    yield from (printable(line.expandtabs()) for line in fields.split("\r\n"))
 
 
 def state_lines(stored: StoredMessage, now: int) -> Iterator[str]:
