@@ -224,6 +224,13 @@ def test_many_changes_at_once_all_stay(file):
     assert len(accounts.read(file.read_bytes()).by_key) == 60
 
 
+def test_a_change_sees_the_lines_that_the_server_reads(file):
+    others = f"# old:\rbob\n{Account('ann', PLAIN).line()}\r\n"
+    file.write_bytes(others.encode() + Account("bob", PLAIN).line().encode())
+    account_edit.remove(file, "bob")
+    assert file.read_bytes() == others.encode()
+
+
 def test_a_change_waits_for_the_one_before_it(file):
     account_edit.add(file, Account("one", PLAIN))
     with file.open("rb") as held:

@@ -69,9 +69,7 @@ def _change(path: Path, name: str, change: Callable[[Account | None], V], *, cre
     with _locked(target, create=create) as (descriptor, is_new):
         octets = os.pread(descriptor, accounts.LARGEST_FILE + 1, 0)
         changed = change(accounts.read(octets).find(name))
-        lines = octets.splitlines(keepends=True)
-        if lines and not lines[-1].endswith(b"\n"):
-            lines[-1] += b"\n"
+        lines = [line + b"\n" for line in octets.removesuffix(b"\n").split(b"\n")] if octets else []  # as `accounts.read` does
         at = next((number for number, line in enumerate(lines) if _is_of(line, name)), len(lines))
         lines[at : at + 1] = [changed.line().encode() + b"\n"] if changed is not None else []
         content = b"".join(lines)
