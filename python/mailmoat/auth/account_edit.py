@@ -69,13 +69,18 @@ def _change(path: Path, name: str, change: Callable[[Account | None], V], *, cre
     with _locked(target, create=create) as (descriptor, is_new):
         octets = os.pread(descriptor, accounts.LARGEST_FILE + 1, 0)
         changed = change(accounts.read(octets).find(name))
-        lines = [line + b"\n" for line in octets.removesuffix(b"\n").split(b"\n")] if octets else []  # as `accounts.read` does
+        lines = _lines(octets)
         at = next((number for number, line in enumerate(lines) if _is_of(line, name)), len(lines))
         lines[at : at + 1] = [changed.line().encode() + b"\n"] if changed is not None else []
         content = b"".join(lines)
         accounts.read(content)
         _write(target, content, os.fstat(descriptor))
     return changed, is_new
+
+
+def _lines(octets: bytes) -> list[bytes]:
+    """Return the lines of a file as `accounts.read` takes them, each with its end."""
+    return [line + b"\n" for line in octets.removesuffix(b"\n").split(b"\n")] if octets else []
 
 
 def _is_of(line: bytes, name: str) -> bool:
