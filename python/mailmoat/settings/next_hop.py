@@ -77,12 +77,6 @@ class NextHop:
         """Messages end here: in a Maildir, or nowhere."""
         return self.kind in {"maildir", "discard"}
 
-    @property
-    def is_final(self) -> bool:
-        """What takes the messages puts them into mailboxes: a Maildir, or servers that speak LMTP (RFC 2033 5)."""
-        servers = self.servers
-        return self.kind == "maildir" or (bool(servers) and all(server.scheme == "lmtp" for server in servers))
-
     def __str__(self) -> str:
         return self.text
 
