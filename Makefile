@@ -12,6 +12,10 @@ PARALLEL ?= -n 4 --dist loadfile --no-loadscope-reorder
 # cargo and maturin show their progress themselves.
 RUST := $(shell find rust -name '*.rs' 2>/dev/null) Cargo.toml Cargo.lock
 
+# Some images of containers set it: every start of a server in a test would compile all modules again, and every process of pytest all
+# tests.
+unexport PYTHONDONTWRITEBYTECODE
+
 .PHONY: help run test test-rust test-python test-newer conformance lint soak fuzz loadtest bench streams clean
 
 help: ## Show what can be made
