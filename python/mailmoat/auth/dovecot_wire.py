@@ -11,6 +11,8 @@ from base64 import b64decode, b64encode
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Final
 
+from mailmoat.auth.mechanism import Mechanism
+
 if TYPE_CHECKING:
     from mailmoat.auth.authenticator import Channel
 
@@ -29,7 +31,7 @@ _OTHERS: Final = frozenset({"ANONYMOUS", "EXTERNAL"})
 _NAME: Final = re.compile(r"[A-Z0-9_-]{1,20}")
 _ESCAPES: Final = {"0": "\0", "1": "\x01", "t": "\t", "r": "\r", "l": "\n", "n": "\n"}
 _ESCAPED: Final = re.compile("\x01(.)", re.DOTALL)
-_LAST: Final = ("OAUTHBEARER", "XOAUTH2", "PLAIN", "LOGIN")
+_LAST: Final = (Mechanism.OAUTHBEARER, Mechanism.XOAUTH2, Mechanism.PLAIN, Mechanism.LOGIN)
 """What shows a secret is offered after what does not."""
 
 

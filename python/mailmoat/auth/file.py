@@ -15,11 +15,12 @@ from mailmoat.auth.accounts import Account
 from mailmoat.auth.authenticator import Cause
 from mailmoat.auth.decoys import Decoys
 from mailmoat.auth.hashing import HashingThread
+from mailmoat.auth.mechanism import Mechanism
 from mailmoat.auth.password_cache import PasswordCache
 from mailmoat.auth.passwords import Verified
-from mailmoat.auth.plain import LOGIN, PLAIN, LoginExchange, PlainExchange
+from mailmoat.auth.plain import LoginExchange, PlainExchange
 from mailmoat.auth.prepare import account_key
-from mailmoat.auth.scram import SCRAM, SCRAM_PLUS, ScramExchange, bindings
+from mailmoat.auth.scram import ScramExchange, bindings
 
 if TYPE_CHECKING:
     import asyncio
@@ -30,7 +31,7 @@ if TYPE_CHECKING:
     from mailmoat.auth.verifiers import Cost, ScramKeys, Verifier
     from mailmoat.settings.sections.auth import AuthSettings
 
-MECHANISMS: Final = (SCRAM_PLUS, SCRAM, PLAIN, LOGIN)
+MECHANISMS: Final = (Mechanism.SCRAM_SHA_256_PLUS, Mechanism.SCRAM_SHA_256, Mechanism.PLAIN, Mechanism.LOGIN)
 """The strongest first."""
 _NOBODY: Final = Account("")
 
@@ -56,19 +57,19 @@ class FileAuthenticator:
         if not channel.secured:
             return ()
         bound = bool(bindings(channel))
-        return tuple(name for name in self._allowed if bound or name != SCRAM_PLUS)
+        return tuple(name for name in self._allowed if bound or name is not Mechanism.SCRAM_SHA_256_PLUS)
 
     def begin(self, mechanism: str, channel: Channel) -> Exchange | None:
         """Begin an exchange; None for a mechanism that is not offered on this channel."""
         offered = self.mechanisms(channel)
         if mechanism not in offered:
             return None
-        if mechanism == PLAIN:
+        if mechanism == Mechanism.PLAIN:
             return PlainExchange(self)
-        if mechanism == LOGIN:
+        if mechanism == Mechanism.LOGIN:
             return LoginExchange(self)
-        bound = bindings(channel) if SCRAM_PLUS in offered else {}
-        return ScramExchange(self, bound, plus=mechanism == SCRAM_PLUS)
+        bound = bindings(channel) if Mechanism.SCRAM_SHA_256_PLUS in offered else {}
+        return ScramExchange(self, bound, plus=mechanism == Mechanism.SCRAM_SHA_256_PLUS)
 
     async def check(self, name: str, password: str) -> Verified | Cause:
         """Return whose password this is, or why it is nobody's."""

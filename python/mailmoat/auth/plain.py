@@ -8,6 +8,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Final
 
 from mailmoat.auth.authenticator import Cause, Challenge, Failure
+from mailmoat.auth.mechanism import Mechanism
 from mailmoat.auth.passwords import authenticate
 
 if TYPE_CHECKING:
@@ -15,9 +16,6 @@ if TYPE_CHECKING:
 
     from mailmoat.auth.authenticator import Answer
     from mailmoat.auth.passwords import Passwords
-
-PLAIN: Final = "PLAIN"
-LOGIN: Final = "LOGIN"
 
 _PARTS: Final = 3
 """Of the message of PLAIN: authorization identity, name, password, with a NUL between."""
@@ -38,7 +36,7 @@ class PlainExchange:
         if len(parts) != _PARTS or texts is None:
             return Failure(Cause.MALFORMED)
         acts_as, name, password = texts
-        return authenticate(self._passwords, PLAIN, (acts_as, name, password))
+        return authenticate(self._passwords, Mechanism.PLAIN, (acts_as, name, password))
 
 
 class LoginExchange:
@@ -59,7 +57,7 @@ class LoginExchange:
         if texts is None:
             return Failure(Cause.MALFORMED)
         name, password = texts
-        return authenticate(self._passwords, LOGIN, ("", name, password))
+        return authenticate(self._passwords, Mechanism.LOGIN, ("", name, password))
 
 
 def _texts(*parts: bytes) -> list[str] | None:

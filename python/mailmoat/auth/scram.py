@@ -17,6 +17,7 @@ from hashlib import sha256
 from typing import TYPE_CHECKING, Final, Protocol
 
 from mailmoat.auth.authenticator import Cause, Challenge, Failure, Identity, Success
+from mailmoat.auth.mechanism import Mechanism
 from mailmoat.auth.passwords import same_account
 
 if TYPE_CHECKING:
@@ -25,9 +26,6 @@ if TYPE_CHECKING:
     from mailmoat.auth.authenticator import Answer, Channel
     from mailmoat.auth.passwords import Verified
     from mailmoat.auth.verifiers import ScramKeys
-
-SCRAM: Final = "SCRAM-SHA-256"
-SCRAM_PLUS: Final = "SCRAM-SHA-256-PLUS"
 
 _EXTENSIONS: Final = r"(?:,(?![mp]=)[A-Za-z]=[^,\0]+)*"
 """Unknown ones are ignored, `m` must fail (RFC 5802 5.1)."""
@@ -140,7 +138,7 @@ class ScramExchange:
             return Failure(Cause.CREDENTIALS, begun.name)
         if begun.acts_as and not same_account(begun.acts_as, account.name):
             return Failure(Cause.REFUSED, begun.name)
-        mechanism = SCRAM_PLUS if self._plus else SCRAM
+        mechanism = Mechanism.SCRAM_SHA_256_PLUS if self._plus else Mechanism.SCRAM_SHA_256
         self._proven = Success(Identity(account.name, mechanism, account.may_relay))
         return Challenge(b"v=" + _base64(hmac.digest(begun.keys.server_key, message, "sha256")).encode())
 
