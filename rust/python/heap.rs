@@ -1,5 +1,8 @@
 //! The C library's heap, from which contents, sessions and Python's larger objects come.
 
+#[cfg(target_env = "gnu")]
+use std::thread;
+
 use pyo3::prelude::*;
 
 /// See `_native.pyi`.
@@ -28,22 +31,36 @@ const LARGEST: usize = 1032;
 #[cfg(target_env = "gnu")]
 const STEP: usize = 16;
 
-/// Exchanges the free blocks kept for this thread for others that lie closer together: trimming takes them for used, and each may hold a page.
+/// Stack of the thread in `return_cached`, in octets.
+#[cfg(target_env = "gnu")]
+const STACK: usize = 64 << 10;
+
+/// Lets a thread that ends at once free the blocks kept for this one: trimming takes them for used, and each may hold a page. This thread would
+/// keep them again; what is kept for a thread that ends goes back to the heap.
 #[cfg(target_env = "gnu")]
 fn return_cached() {
-    let (kept, others) = (take_each_size(), take_each_size());
-    for block in others.into_iter().chain(kept) {
-        // SAFETY: the block was allocated by `take_each_size`, and nothing else has its address.
-        unsafe { libc::free(block) };
+    let blocks = take_each_size();
+    let free = || {
+        for &block in &blocks {
+            // SAFETY: the block was allocated by `take_each_size`, nothing else has its address, and it is freed once.
+            unsafe { libc::free(std::ptr::with_exposed_provenance_mut(block)) };
+        }
+    };
+    let is_freed = thread::scope(|scope| {
+        let begun = thread::Builder::new().stack_size(STACK).spawn_scoped(scope, free);
+        begun.is_ok_and(|thread| thread.join().is_ok()) // the end of the scope alone does not wait for the thread's
+    });
+    if !is_freed {
+        free();
     }
 }
 
-/// Allocates as many blocks of each size as may be kept.
+/// Allocates as many blocks of each size as may be kept; gives their addresses.
 #[cfg(target_env = "gnu")]
-fn take_each_size() -> Vec<*mut libc::c_void> {
+fn take_each_size() -> Vec<usize> {
     let sizes = (SMALLEST..=LARGEST).step_by(STEP).flat_map(|size| [size; CACHED]);
     // SAFETY: it takes a number; a null pointer may be freed.
-    sizes.map(|size| unsafe { libc::malloc(size) }).collect()
+    sizes.map(|size| unsafe { libc::malloc(size) }.expose_provenance()).collect()
 }
 
 /// Other C libraries give memory back by themselves.

@@ -79,7 +79,7 @@ def test_few_objects_keep_little_memory():
 @pytest.mark.usefixtures("_glibc")
 def test_free_blocks_kept_for_a_thread_hold_few_pages():
     run = subprocess.run([sys.executable, "-c", SPREAD], stdout=subprocess.PIPE, check=True)
-    assert int(run.stdout) < 3 << 19
+    assert int(run.stdout) < 3 << 18
 
 
 @pytest.mark.parametrize("name", ["debug", "malloc"])
