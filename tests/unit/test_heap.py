@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import subprocess
+import sys
 from types import SimpleNamespace
 
 import pytest
@@ -67,3 +69,30 @@ def test_a_flood_within_a_tick_counts(trims):
 
 def test_trimming_says_whether_memory_was_given_back():
     assert _native.trim_heap() in {True, False}
+
+
+FORKED = """
+import gc, os
+from pathlib import Path
+from mailmoat.runtime import heap
+
+def own():
+    rolled = Path("/proc/self/smaps_rollup").read_text().splitlines()
+    return next(int(line.split()[1]) for line in rolled if line.startswith("Private_Dirty:")) << 10
+
+made = [(number,) * (number % 20 + 1) for number in range(40_000)]
+del made
+heap.share()
+if os.fork():
+    os.wait()
+else:
+    before = own()
+    gc.collect()
+    print(own() - before, flush=True)
+    os._exit(0)
+"""
+
+
+def test_a_forked_process_copies_no_free_objects():
+    run = subprocess.run([sys.executable, "-c", FORKED], stdout=subprocess.PIPE, check=True)
+    assert int(run.stdout) < 1 << 19  # 2 MiB otherwise

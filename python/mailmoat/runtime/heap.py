@@ -4,6 +4,8 @@ Small objects come from there, too (`allocator`); where they do not, the interpr
 whatever has grown with the flood gives back first what it needs no longer: `give_back`.
 
 Trimming reads the whole heap, so it is done only after enough memory was freed. Owned by a worker; never fails.
+
+`share` is for a process that forks others.
 """
 
 from __future__ import annotations
@@ -24,6 +26,12 @@ FREED_OF_MOST: Final = 512 << 10
 """The same where half of all or more was given back: else what is left of a flood would stay for ever."""
 CONNECTION_OCTETS: Final = 4096 + _native.ALWAYS_IN_MEMORY
 """What a connection takes at most, roughly, beside the budget for content."""
+
+
+def share() -> None:
+    """Let processes to come share the memory of what exists now: collecting it there would copy its pages, and so would giving back free objects."""
+    gc.collect()
+    gc.freeze()
 
 
 class Heap:

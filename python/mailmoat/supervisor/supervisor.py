@@ -21,7 +21,6 @@ nothing that a setting or the system can cause: such an error at start is logged
 
 from __future__ import annotations
 
-import gc
 import os
 import select
 import signal
@@ -36,6 +35,7 @@ from mailmoat.errors import ConfigError
 from mailmoat.events import Event
 from mailmoat.metrics import WORKER_RESTARTS, WORKERS_WANTED, Metrics, share
 from mailmoat.reputation import saved
+from mailmoat.runtime import heap
 from mailmoat.supervisor import generation as generations
 from mailmoat.supervisor import instance, preflight, privileges
 from mailmoat.supervisor.children import Child, Children
@@ -157,7 +157,7 @@ class Supervisor:
             self._stop()
             return False
         self._begun = True
-        gc.freeze()  # what exists now is shared with every process to come; collecting it there would copy its pages
+        heap.share()
         self._metrics.set(WORKERS_WANTED, self._in_force.workers)
         maillog.event(Event.STARTED, pid=os.getpid(), workers=self._in_force.workers)
         self._write_state()
