@@ -338,7 +338,7 @@ class Event(StrEnum):
     CALLOUT_INCONCLUSIVE = (
         "callout-inconclusive",
         "warning",
-        "a next hop accepts every address of a domain, refuses messages for addresses that it has accepted, or refuses all that it accepted before: its answers mean nothing",
+        "a next hop accepts every address of a domain, refuses messages for addresses that it has accepted, refuses all that it accepted before, or refuses postmaster before it has accepted any: its answers mean nothing",
         "source domain next_hop reason",
     )
     CALLOUT_CONCLUSIVE = (

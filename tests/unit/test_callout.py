@@ -204,6 +204,41 @@ def test_a_refusal_without_a_status_counts_where_the_domain_is_served():
     assert hop.commands.count("RCPT TO:<postmaster@local.test>") == 2, "after each refusal"
 
 
+@pytest.mark.parametrize("refusal", ["550 5.1.1 unknown", "550 unknown"])
+def test_no_refusal_counts_of_a_next_hop_that_refuses_postmaster_and_has_accepted_nobody(monkeypatch, refusal):
+    """As one without its recipients, a day after it was set up or moved: it refuses everybody as unknown."""
+    hop = NextHop(RCPT=only(otherwise=refusal))
+
+    async def case(source):
+        for address in ("ann@local.test", "bob@local.test", "postmaster@local.test"):
+            assert await presence(source, address) is Presence.UNKNOWN
+        assert source.domains.doubts == {"local.test": Doubt.NO_POSTMASTER}
+        [remark] = source.remarks
+        assert remark.startswith(
+            "the next hop of local.test refuses postmaster, and has accepted no address yet: until"
+        )
+        assert "add postmaster there" in remark
+        hop.rules["RCPT"] = only("ann@local.test", otherwise=refusal)
+        assert await presence(source, "ann@local.test") is Presence.EXISTS
+        assert (await presence(source, "bob@local.test"), source.remarks) == (Presence.ABSENT, ())
+
+    events = []
+    monkeypatch.setattr(maillog, "event", lambda event, **fields: events.append((event, fields.get("reason"))))
+    asking(hop, case)
+    assert events == [("callout-inconclusive", "refuses-postmaster"), ("callout-conclusive", None)]
+
+
+@pytest.mark.parametrize("later", ["450 4.7.1 later", "550 5.7.1 not from you", "421 4.3.2 closing"])
+def test_a_postmaster_that_cannot_be_asked_for_shows_nothing(later):
+    hop = NextHop(RCPT=lambda line: later if "postmaster" in line else "550 5.1.1 unknown")
+
+    async def case(source):
+        assert await presence(source, "eve@local.test") is Presence.UNKNOWN
+        assert source.domains.doubts == {}
+
+    asking(hop, case)
+
+
 def test_an_address_that_may_be_a_route_is_absent_without_a_question():
     hop = NextHop()
 

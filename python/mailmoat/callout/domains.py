@@ -1,8 +1,8 @@
 """What callouts have shown about domains: which addresses the next hop accepts, and whether what it says of others means anything.
 
 A next hop that accepts an address that cannot exist accepts every address; one that accepts an address and refuses the message for it later
-does the same in effect. Its refusals still count. Those of one that refuses all addresses which it has accepted before do not: it has lost
-its recipients, or refuses us. Bounded: the domain of which nothing was heard for longest is forgotten. Pure but for the clock and the log.
+does the same in effect. Its refusals still count. Those of one that refuses all addresses which it has accepted before do not, nor those of one that has accepted
+none yet and refuses postmaster: it has lost its recipients, or refuses us. Bounded: the domain of which nothing was heard for longest is forgotten. Pure but for the clock and the log.
 """
 
 from __future__ import annotations
@@ -36,6 +36,7 @@ class Doubt(StrEnum):
     ACCEPTS_ALL = "accepts-every-address"
     REJECTS_LATE = "rejects-late"
     LOST = "refuses-known-addresses"
+    NO_POSTMASTER = "refuses-postmaster"
 
 
 @dataclass(slots=True)
@@ -43,6 +44,7 @@ class _Domain:
     witnesses: tuple[str, ...] = ()
     accepted_at: float = -inf
     lost_at: float = inf
+    no_postmaster: bool = False
     tested_until: float = -inf
     accepts_all: bool = False
     late_until: float = -inf
@@ -62,8 +64,8 @@ class Domains:
         kept.accepted_at = clock.monotonic()
         if kept.witnesses[:1] != (address,):
             kept.witnesses = (address, *(one for one in kept.witnesses if one != address))[:WITNESSES]
-        if kept.lost_at < inf:
-            kept.lost_at = inf
+        if kept.lost_at < inf or kept.no_postmaster:
+            kept.lost_at, kept.no_postmaster = inf, False
             self._log(domain, next_hop)
 
     def accepted_since(self, domain: str, moment: float) -> bool:
@@ -85,6 +87,11 @@ class Domains:
         kept.lost_at = min(kept.lost_at, now)
         if now - kept.lost_at > LOST_TIME:
             kept.lost_at, kept.witnesses = inf, ()
+        self._log(domain, next_hop)
+
+    def refuses_postmaster(self, domain: str, next_hop: str) -> None:
+        """Record that postmaster is refused, and no address was ever accepted."""
+        self._of(domain).no_postmaster = True
         self._log(domain, next_hop)
 
     def needs_test(self, domain: str) -> bool:
@@ -110,6 +117,8 @@ class Domains:
         kept = self._of(domain)
         if kept.lost_at < inf:
             return Doubt.LOST
+        if kept.no_postmaster:
+            return Doubt.NO_POSTMASTER
         if kept.accepts_all:
             return Doubt.ACCEPTS_ALL
         return Doubt.REJECTS_LATE if kept.late_until > clock.monotonic() else None

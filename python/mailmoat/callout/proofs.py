@@ -1,8 +1,8 @@
 """Whether a refusal stands: the next hop has to accept an address of the same domain after it.
 
 A next hop that has lost its recipients, or refuses us from now on, refuses everybody in the words in which it refuses those who do not
-exist. So an address that it accepted before is asked for again, else postmaster (RFC 5321 4.5.1). All refusals that wait share one such
-question. Where nothing of the domain was ever accepted, a refusal with a status about the mailbox stands by itself.
+exist. So an address that it accepted before is asked for again, else postmaster, which exists at every domain (RFC 5321 4.5.1). All refusals
+that wait share one such question.
 """
 
 from __future__ import annotations
@@ -28,11 +28,9 @@ class Proofs:
         self._domains = domains
         self._running: dict[str, asyncio.Task[None]] = {}
 
-    async def stands(self, judgement: Judgement, address: Address, pool: Pool, next_hop: str) -> bool:
-        """Return whether an address is absent that was refused just now, as `judgement` says: ABSENT or UNPROVEN."""
+    async def stands(self, address: Address, pool: Pool, next_hop: str) -> bool:
+        """Return whether an address is absent that was refused just now."""
         domain, refused_at = address.domain, clock.monotonic()
-        if judgement is Judgement.ABSENT and not self._domains.witnesses(domain):
-            return True
         proof = self._running.get(domain)
         if proof is None or proof.done():
             proof = self._running[domain] = asyncio.create_task(self._prove(str(address), domain, pool, next_hop))
@@ -63,5 +61,4 @@ class Proofs:
             if judgement not in {Judgement.ABSENT, Judgement.UNPROVEN}:
                 return
             gone.append(witness)
-        if witnesses:
-            self._domains.lost(domain, next_hop)
+        (self._domains.lost if witnesses else self._domains.refuses_postmaster)(domain, next_hop)

@@ -2,7 +2,7 @@
 
 The connections are those of delivery in kind (servers, ranks, TLS, account) and a part of them in number: they are kept open between callouts,
 and no message is ever sent on them. An address is absent only when the next hop says so of the address itself, and still accepts one
-that it accepted before; a next hop that refuses the null sender, does not answer, or refuses for another reason leaves it unknown.
+that it accepted before, or postmaster; a next hop that refuses the null sender, does not answer, or refuses for another reason leaves it unknown.
 Once in a while, a domain is tested with an address that cannot exist: see `domains`.
 
 A local part that the next hop may read as an address elsewhere is absent without a callout: that the next hop takes it shows no mailbox.
@@ -119,7 +119,7 @@ class NextHopSource:
             case Judgement.EXISTS:
                 return self._exists(address, pool, route, entry)
             case Judgement.ABSENT | Judgement.UNPROVEN:
-                stands = await self._proofs.stands(judgement, address, pool, str(route.next_hop))
+                stands = await self._proofs.stands(address, pool, str(route.next_hop))
                 return LiveAnswer(Presence.ABSENT if stands else Presence.UNKNOWN, entry=entry)
             case Judgement.UNSURE:
                 nobody_takes = needs_smtputf8(reply) and route.next_hop is not None and len(route.next_hop.servers) == 1
@@ -214,9 +214,11 @@ _SENTENCES: Final = {
     Doubt.ACCEPTS_ALL: "accepts every address",
     Doubt.REJECTS_LATE: "refuses messages for addresses that it has accepted",
     Doubt.LOST: "refuses all addresses that it has accepted before",
+    Doubt.NO_POSTMASTER: "refuses postmaster, and has accepted no address yet",
 }
 _FOLLOWS: Final = {
     Doubt.ACCEPTS_ALL: "that it accepts an address means nothing",
     Doubt.REJECTS_LATE: "that it accepts an address means nothing",
     Doubt.LOST: "until it accepts one, no address there is taken for absent",
+    Doubt.NO_POSTMASTER: "until it accepts one, no address there is taken for absent; add postmaster there, which every domain has (RFC 5321 4.5.1)",
 }
