@@ -19,6 +19,14 @@ if TYPE_CHECKING:
     from mailmoat.settings import Settings
 
 
+def load(settings: Settings) -> None:
+    """Import what the checks of a file need, which an account that cannot read Python could not, and which is of no use without one."""
+    if settings.auth.file is not None:
+        import mailmoat.auth.file
+    if settings.auth.senders is not None:
+        import mailmoat.auth.senders  # noqa: F401
+
+
 def mistakes(settings: Settings) -> Iterator[str]:
     """Yield a sentence for each thing because of which nobody could authenticate, now and later."""
     auth = settings.auth

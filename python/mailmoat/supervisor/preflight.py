@@ -66,6 +66,7 @@ def _mistakes(settings: Settings) -> list[str]:
     if account is not None and not _can_act_as(account):
         return []
     made_by_root_for = account if os.geteuid() == 0 else None
+    checks.load(settings)
     with acting_as(account):
         spool, files = (
             list(_spool(settings.spool_dir, made_by_root_for)),
