@@ -6,6 +6,9 @@ import subprocess
 import sys
 
 import pytest
+from typer.testing import CliRunner
+
+from mailmoat.cli import application
 
 WITHOUT_PYTHON = """
 import sys
@@ -31,6 +34,25 @@ settings = load(Path(sys.argv[1]))
 preflight.check(settings)
 print(len(preflight.warnings(settings)))
 """
+
+
+def test_mistakes_in_all_files_are_shown_in_one_round(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "recipients.txt").write_text("alice@a.test\nbob bob@a.test\n")
+    (tmp_path / "m.toml").write_text(
+        "spool_dir = 'spool'\n[auth]\nfile = 'accounts'\n[recipients]\nfile = 'recipients.txt'\n"
+        "[relay]\nlocal_domains = 'a.test'\n[tls]\ncertificate = 'none.pem'\n[reports]\nlanguages = 'tlh'\n"
+    )
+    checked = CliRunner().invoke(application(), ["check-config", "-c", "m.toml"])
+    assert checked.exit_code == 1
+    *mistakes, count = checked.output.splitlines()
+    assert [one.split(" = ")[0].split(": /")[0].split(": there")[0] for one in mistakes] == [
+        "mistake: auth.file",
+        "mistake: recipients.file",
+        "mistake: tls.certificate",
+        "mistake: reports.languages",
+    ]
+    assert count == "mailmoat: 4 mistakes in the settings"
 
 
 @pytest.mark.parametrize("named", ["file = 'accounts'", "file = 'accounts'\nsenders = 'senders'"])

@@ -6,6 +6,7 @@ spool directory that cannot be created.
 
 from __future__ import annotations
 
+from contextlib import contextmanager
 from typing import TYPE_CHECKING, Annotated
 
 import typer
@@ -13,6 +14,8 @@ import typer
 from mailmoat.cli.options import ConfigOption, JsonOption, complain, fail, print_json
 
 if TYPE_CHECKING:
+    from collections.abc import Iterator
+
     from mailmoat.settings import Settings
 
 LookupOption = Annotated[
@@ -33,22 +36,14 @@ def check_config(
 ) -> None:
     """Check the settings: exit 0 if they can be used, 1 if they have mistakes. Warnings count with --strict alone."""
     from mailmoat.delivery.route import route_table
-    from mailmoat.directory.configured import examine
     from mailmoat.errors import ConfigError
-    from mailmoat.lists import reading as lists
-    from mailmoat.policy import sender_file
-    from mailmoat.reports import languages
     from mailmoat.settings import load, warnings
     from mailmoat.supervisor import own_address, preflight
 
     try:
         settings = load(config)
-        preflight.check(settings)
-        lists.examine(settings)
-        entries = [*examine(settings), *preflight.certificates(settings)]
+        entries = _look(settings)
         tried, silent = _try_sources(settings)
-        sender_file.examine(settings)
-        languages.examine(settings)
     except ConfigError as error:
         if not as_json:
             complain(error)
@@ -72,6 +67,45 @@ def check_config(
     typer.echo(f"The settings can be used{count}.")
     if refused:
         fail("with --strict, a warning counts as a mistake")
+
+
+def _look(settings: Settings) -> list[str]:
+    """Look at the machine and at all files that the settings name: return warnings, or raise ConfigError with the mistakes of all of them."""
+    from mailmoat.directory.configured import examine
+    from mailmoat.errors import ConfigError
+    from mailmoat.lists import reading as lists
+    from mailmoat.policy import sender_file
+    from mailmoat.reports import languages
+    from mailmoat.supervisor import preflight
+
+    found: list[str] = []
+    mistakes: list[str] = []
+    with _kept_in(mistakes):
+        preflight.check(settings)
+    with _kept_in(mistakes):
+        lists.examine(settings)
+    with _kept_in(mistakes):
+        found += examine(settings)
+    with _kept_in(mistakes):
+        found += preflight.certificates(settings)
+    with _kept_in(mistakes):
+        sender_file.examine(settings)
+    with _kept_in(mistakes):
+        languages.examine(settings)
+    if mistakes:
+        raise ConfigError(mistakes)
+    return found
+
+
+@contextmanager
+def _kept_in(mistakes: list[str]) -> Iterator[None]:
+    """Add the mistakes of a ConfigError to a list, so that one round shows all of them."""
+    from mailmoat.errors import ConfigError
+
+    try:
+        yield
+    except ConfigError as error:
+        mistakes += error.mistakes
 
 
 def _try_sources(settings: Settings) -> tuple[list[str], list[str]]:

@@ -113,7 +113,10 @@ def warnings(settings: Settings) -> list[str]:
 
 def certificates(settings: Settings) -> list[str]:
     """Return one sentence for each thing about the certificates that is valid but unwise. ConfigError for what cannot be used."""
-    account = privileges.find(settings.user) if settings.user else None
+    try:
+        account = privileges.find(settings.user) if settings.user else None
+    except LookupError:  # `check` says so, and nothing can be seen with its rights
+        return []
     if account is not None and not _can_act_as(account):
         return []
     with acting_as(account):
