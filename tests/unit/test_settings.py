@@ -533,6 +533,8 @@ def test_one_mistake(name, value, wrong):
     [
         ("tarpit = 5", "tarpit = 5: is a group of settings; write [tarpit] and the settings below it"),
         ("[tarpti]\ntime = 5", "tarpti = {...}: no such setting; did you mean tarpit?"),
+        ("[tsl]\noffer = true", "tsl = {...}: no such setting; did you mean tls?"),
+        ("[dsn]\ntrust_ad = true", "dsn = {...}: no such setting; did you mean dns?"),
         ("local_domains = []", "local_domains = []: no such setting; did you mean relay.local_domains?"),
         # Postfix's setting of this name is our local_domains.
         (
@@ -658,6 +660,10 @@ def test_an_empty_variable_is_none(toml):
     for name in ("MAILMOAT_WORKERS", "MAILMOAT_HOSTNAME", "MAILMOAT_LISTEN", "MAILMOAT_NO_SUCH", "MAILMOAT_CONFIG"):
         settings = load(file, {name: ""})
         assert (settings.workers, settings.origin("workers")) == (3, str(file))
+
+
+def test_a_version_needs_no_quotes(toml):
+    assert load(toml("[tls]\nminimum = 1.3\n"), {}).tls.minimum == "1.3"
 
 
 def test_a_file_may_begin_with_a_byte_order_mark(tmp_path):

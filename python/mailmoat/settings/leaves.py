@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from difflib import get_close_matches
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Final
 
 from mailmoat.settings import array, notation
 from mailmoat.settings.reference import entries
@@ -24,6 +24,11 @@ if TYPE_CHECKING:
 
 Flat = dict[str, object]
 """Values as written, by key (`tarpit.time`); of an array of tables, its rows."""
+CLOSE: Final = 0.75
+"""How like a name has to be to one that is meant."""
+SHORT: Final = 3
+CLOSE_SHORT: Final = 0.6
+"""The same for a name of so many letters: where two of three are swapped, only two are in order."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -105,7 +110,8 @@ def _rebased(value: object, rebase: Callable[[str, Path], str] | None, directory
 
 def probable(name: str, known: set[str]) -> str:
     """Return the name that was probably meant, as a fix; for a key also if its section is missing or wrong."""
-    close = get_close_matches(name, sorted(known), n=1, cutoff=0.75)
+    cutoff = CLOSE if len(name) > SHORT else CLOSE_SHORT
+    close = get_close_matches(name, sorted(known), n=1, cutoff=cutoff)
     close = close or [key for key in sorted(known) if key.rpartition(".")[2] == name.rpartition(".")[2]]
     return f"did you mean {close[0]}?" if close else ""
 

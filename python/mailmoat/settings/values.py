@@ -133,9 +133,10 @@ def one_of(*choices: str) -> Callable[[object], str]:
     spelled = {choice.lower(): choice for choice in choices}
 
     def read_choice(value: object) -> str:
-        if not isinstance(value, str) or value.strip().lower() not in spelled:
+        written = str(value).strip().lower() if isinstance(value, str | float) else ""  # `1.3` without quotes, too
+        if written not in spelled:
             raise ValueError("not one of the choices")
-        return spelled[value.strip().lower()]
+        return spelled[written]
 
     return read_choice
 
