@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 from mailmoat.settings.directory_lint import directory_warnings
 from mailmoat.settings.mx_lint import mx_warnings
 from mailmoat.settings.notation import show_duration
+from mailmoat.settings.port_lint import port_warnings
 from mailmoat.settings.sections.routes import in_common, merged
 
 if TYPE_CHECKING:
@@ -46,6 +47,7 @@ def warnings(settings: Settings) -> list[str]:
     return [
         *_environment(settings),
         *_hostname(settings),
+        *port_warnings(settings),
         *_tarpit(settings),
         *_relay(settings),
         *_front_servers(settings),
