@@ -296,7 +296,7 @@ class Client:
         because of that is deferred with 4.7.0 or 4.7.5 (RFC 3207). What is verified is what the `TlsClient` of `start_tls` asks for.
         `xclient`: say who brought each message where XCLIENT or XFORWARD is offered. Without `chunking` CHUNKING is as if not offered.
         `callout`: only ask whether recipients exist. RSET follows RCPT, never DATA. A recipient that RCPT accepts is DELIVERED, one that
-        it refuses with 5yz is FAILED; after anything else, a refusal of MAIL included, it is PENDING.
+        it refuses with 5xx is FAILED; after anything else, a refusal of MAIL included, it is PENDING.
 
         Raises:
             ValueError: `helo_name` is not printable ASCII without spaces, or `tls` is none of these.
@@ -1289,7 +1289,7 @@ def compile_directory(
 ) -> tuple[int, list[tuple[int, str]], list[tuple[int, str]]]:
     """Compile a recipient file and tables of directories; return (different entries, problems, warnings).
 
-    An input is (number, name, path): number 0 is a recipient file, 1 to 255 are tables (`directory/table.py`), one that is missing being
+    An input is (number, name, path): number 0 is a recipient file, 1 to 255 are tables (`directory_process/table.py`), one that is missing being
     empty. The first input that has an address decides about it. A problem or warning is (number of the input, sentence).
     `default_domain` is appended to entries without a domain. Entries of the file outside both kinds of domains are warned about, and
     inputs without any at a local one are a problem, unless no local domain is named. So is a mistake in the file; a bad row of a table is

@@ -1,4 +1,4 @@
-"""Faults made in a running server: each ends in a 4yz or a retry, never in a lost message, a crash loop or a spin.
+"""Faults made in a running server: each ends in a 4xx or a retry, never in a lost message, a crash loop or a spin.
 
 Clients note every 250 by number, the next hop records what it takes; in the end everything acknowledged is there, and the server
 has recovered by itself. `MAILMOAT_TEST_SOAK=1` runs the long forms: every durable step, over a hundred kills, more damage.
@@ -106,7 +106,7 @@ def test_failing_system_calls(running, hop, calls, fault, refuses):
     senders.more()
     with Injection(pid, calls, fault):
         if refuses:
-            wait_for(lambda: len(senders.refused) > 3, what="4yz")
+            wait_for(lambda: len(senders.refused) > 3, what="4xx")
         else:
             wait_for(lambda: len(senders.acknowledged) + len(senders.refused) + senders.lost > 60, what="commands")
         senders.stop()
@@ -155,7 +155,7 @@ def test_files_that_cannot_grow(running, hop):
     senders.more()
     _, hard = resource.prlimit(pid, resource.RLIMIT_FSIZE)
     resource.prlimit(pid, resource.RLIMIT_FSIZE, (4096, hard))
-    wait_for(lambda: len(senders.refused) > 3, what="4yz")
+    wait_for(lambda: len(senders.refused) > 3, what="4xx")
     senders.stop()
     assert_rests(pid)
     resource.prlimit(pid, resource.RLIMIT_FSIZE, (hard, hard))

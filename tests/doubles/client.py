@@ -1,6 +1,6 @@
 """A raw SMTP client: sends exactly the octets it is given and takes only well-formed replies (RFC 5321 4.2).
 
-Held to smtplib by tests/conformance/test_client_kit.py: the same dialogue with both gives the same replies and the same message.
+Held to smtplib by tests/conformance/test_next_hop_kit.py: the same dialogue with both gives the same replies and the same message.
 A connection that was closed or reset between replies gives an empty reply, whose code is 0; one that ends within a reply, or a reply
 out of form, is an AssertionError. OSError (TimeoutError) when nothing comes in time.
 """

@@ -157,7 +157,7 @@ EARLY = {
     "greeting dropped": ({"greeting": ["", "220 hop"]}, "421 4.4.2"),
     "a greeting that is none": ({"greeting": ["HTTP/1.1 400 Bad Request", "220 hop"]}, "4"),
     "busy": ({"greeting": ["421 4.3.2 too busy", "220 hop"]}, "421 4.3.2 too busy"),
-    "EHLO 4yz": ({"EHLO": ["450 4.3.2 not now", "250 hop"]}, "450 4.3.2 not now"),
+    "EHLO 4xx": ({"EHLO": ["450 4.3.2 not now", "250 hop"]}, "450 4.3.2 not now"),
 }
 LATE = [
     ("MAIL", None, "421 4.4.2 Timed out"),

@@ -36,7 +36,7 @@ def memory(server):
     return total
 
 
-def test_5yz_replies_wait_each_for_itself_and_no_others(server):
+def test_5xx_replies_wait_each_for_itself_and_no_others(server):
     mx = server(MAILMOAT_TARPIT__TIME="0.4", MAILMOAT_LIMITS__RECIPIENTS="2")
     slow = [
         "FOO",

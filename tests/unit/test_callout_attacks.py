@@ -38,7 +38,7 @@ ODD = {
     "421 at EHLO": {"EHLO": "421 4.3.2 busy"},
     "421 at MAIL": {"MAIL": "421 4.3.2 busy"},
     "421 at RCPT": {"RCPT": "421 4.7.0 too many errors"},
-    "4yz at RCPT": {"RCPT": "450 4.2.0 greylisted"},
+    "4xx at RCPT": {"RCPT": "450 4.2.0 greylisted"},
     "452 at RCPT": {"RCPT": "452 4.5.3 too many recipients"},
     "552 at RCPT": {"RCPT": "552 too many recipients"},
     "552 with a status": {"RCPT": "552 5.2.2 full"},

@@ -343,7 +343,7 @@ fn targets_that_do_not_fit_wait_for_another_transaction_unless_they_are_the_firs
 }
 
 #[test]
-fn holds_each_5yz_after_earlier_replies_and_nothing_else() {
+fn holds_each_5xx_after_earlier_replies_and_nothing_else() {
     let stream = "EHLO c.test\r\nMAIL FROM:<a@b.test>\r\nRCPT TO:<x@far.test>\r\nRCPT TO:<x@example.test>\r\nRCPT TO:<y@far.test>\r\nQUIT\r\n";
     let said = say(Config { tarpit_time: 5000, ..config() }, stream);
     let expected = "<ask Rcpt><hold 5000>550 5.7.1 Unable to relay\r\n<ask Rcpt>250 2.1.5 x@example.test\r\n<ask Rcpt><hold 5000>550 5.7.1 Unable to relay\r\n221 2.0.0";

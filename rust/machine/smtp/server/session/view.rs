@@ -110,7 +110,7 @@ impl Session {
         &self.tarpit
     }
 
-    /// Holds each 5yz reply for these milliseconds from now on, in place of the configuration's; an exempt session never.
+    /// Holds each 5xx reply for these milliseconds from now on, in place of the configuration's; an exempt session never.
     pub fn hold_refusals(&mut self, milliseconds: u64) {
         self.tarpit.time = Some(milliseconds);
     }
