@@ -470,6 +470,16 @@ def test_a_policy_that_is_tested_is_recorded_alone(policed):
     assert [(host.name, host.tls) for host in policed.hosts()] == [("a.test", recorded), ("b.other.test", recorded)]
 
 
+def test_a_policy_that_is_tested_takes_nothing_from_what_the_settings_ask_for(policed, tmp_path):
+    """RFC 8461 5, and RFC 8689 4.2.1 for the name that the policy has."""
+    policed.policy = StsPolicy(Mode.TESTING, 1000, ("*.other.test",))
+    asked = TlsPolicy(TlsLevel.VERIFY, ca=tmp_path / "partner.pem")
+    first, second = policed.hosts(tls=asked, tls_ca=tmp_path / "world.pem")
+    assert (first.tls.level, first.tls.ca, first.tls.authentic) == (TlsLevel.VERIFY, asked.ca, False)
+    assert (second.tls.level, second.tls.ca, second.tls.authentic) == (TlsLevel.VERIFY, asked.ca, True)
+    assert {host.tls.ca for host in policed.hosts(tls_ca=tmp_path / "world.pem")} == {tmp_path / "world.pem"}
+
+
 @pytest.mark.parametrize("off", [{"optional": True}, {"tls": TlsPolicy()}])
 def test_a_policy_counts_for_nothing_where_tls_is_optional_or_off(policed, off):
     assert len(policed.hosts(**off)) == 2
@@ -503,5 +513,8 @@ def test_a_name_from_records_that_are_not_signed_does_not_count_as_verified(site
     assert site.tls(tls=verify).authentic is False
     assert site.tls(domain="own.test", tls=verify).authentic is True
     assert site.tls(tls=TlsPolicy(TlsLevel.VERIFY, names=("mx.test",))).authentic is True
+    site.add("signed mx.test")
+    site.tlsa("mx.test", (9, 9, 9, b"unusable"))
+    assert site.tls(tls=verify).authentic is False
     site.add("signed example.test")
     assert site.tls(tls=verify).authentic is True

@@ -52,15 +52,20 @@ class DomainTls:
             return self._by_dane(records)
         if self._policy is not None:
             return self._by_policy(name, self._policy)
+        return self._by_settings(is_name_known=self._authentic), Published(self._domain)
+
+    def _by_settings(self, *, is_name_known: bool) -> TlsPolicy:
+        """Return what the settings ask for, of a host whose name is known to be one of the domain, or not."""
         # Names of the settings are the administrator's word.
-        authentic = self._authentic or bool(self._tls.names) or self._tls.level is not TlsLevel.VERIFY
-        return replace(self._tls, authentic=authentic), Published(self._domain)
+        authentic = is_name_known or bool(self._tls.names) or self._tls.level is not TlsLevel.VERIFY
+        return replace(self._tls, authentic=authentic)
 
     def _by_dane(self, records: Tlsa) -> tuple[TlsPolicy, Published]:
         """Return what TLSA records ask for (RFC 7672 2.2, 3.2.2)."""
         usable, lines = records.usable, reported(map(written, records.records))
         if not usable:
-            tls = self._tls if self._tls.required else replace(self._tls, level=TlsLevel.ENCRYPT)
+            usual = self._by_settings(is_name_known=self._authentic)
+            tls = usual if usual.required else replace(usual, level=TlsLevel.ENCRYPT)
             return tls, Published(self._domain, PolicyKind.TLSA, lines, flaw=TlsResult.TLSA_INVALID)
         names = {records.base: None}
         if self._authentic:
@@ -73,7 +78,10 @@ class DomainTls:
         flaw = None if policy.permits(name) else TlsResult.VALIDATION_FAILURE
         published = Published(self._domain, PolicyKind.STS, reported(policy.lines()), reported(policy.patterns), flaw)
         if policy.mode is Mode.TESTING:
-            return replace(self._tls, recorded=True, ca=self._ca), published
+            # The policy has the name, whatever its mode (RFC 8689 4.2.1).
+            usual = self._by_settings(is_name_known=self._authentic or flaw is None)
+            ca = usual.ca if usual.level is TlsLevel.VERIFY else self._ca
+            return replace(usual, recorded=True, ca=ca), published
         if flaw is not None:
             return Forbidden.POLICY
         # Its own name, and a CA that the world trusts (RFC 8461 4.2).
