@@ -18,7 +18,7 @@ from typer.main import get_command
 from typer.testing import CliRunner
 
 from mailmoat import _native, demo
-from mailmoat.cli import application
+from mailmoat.cli import COMMANDS, GROUPS, application
 from mailmoat.cli.reflexes import MEANT
 from mailmoat.settings import load
 from mailmoat.supervisor import supervisor
@@ -453,6 +453,13 @@ def test_nothing_heavy_is_imported_before_a_command_runs():
     script = "import sys, mailmoat.cli as cli; cli.application(); print(*sorted({'asyncio', 'rich', 'ssl'} & sys.modules.keys()))"
     run = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, check=True)
     assert run.stdout.split() == []
+
+
+@pytest.mark.parametrize("first", [*COMMANDS, *GROUPS])
+def test_a_command_made_alone_is_the_one_that_is_made_with_all(first):
+    alone, one_of_all = (CliRunner().invoke(app, [first, "--help"]) for app in (application(first), application()))
+    assert (alone.exit_code, alone.output) == (0, one_of_all.output)
+    assert list(get_command(application(first)).commands) == [first]
 
 
 @pytest.mark.parametrize(
