@@ -66,14 +66,16 @@ def of_dovecot():
         yield server
 
 
-@pytest.fixture(params=["file", "dovecot"])
-def mx(request, tmp_path):
+@pytest.fixture(scope="module", params=["file", "dovecot"])
+def mx(request, tmp_path_factory):
+    """One server for all tests of the accounts of one source, which leave them as they are."""
+    directory = tmp_path_factory.mktemp(request.param)
     if request.param == "file":
-        (tmp_path / "accounts").write_text(accounts((ALICE, PASSWORD)))
-        source = {"MAILMOAT_AUTH__FILE": str(tmp_path / "accounts")}
+        (directory / "accounts").write_text(accounts((ALICE, PASSWORD)))
+        source = {"MAILMOAT_AUTH__FILE": str(directory / "accounts")}
     else:
         source = {"MAILMOAT_AUTH__DOVECOT": str(request.getfixturevalue("of_dovecot").socket)}
-    server = Server(tmp_path, MAILMOAT_WORKERS="1", **source).start()
+    server = Server(directory, MAILMOAT_WORKERS="1", **source).start()
     yield server
     assert server.stop() == 0
 
