@@ -109,6 +109,22 @@ def test_text_around_the_blocks_and_windows_line_ends_do_no_harm(files):
     assert read(files).leaf.covers(HOST)
 
 
+@pytest.mark.parametrize("form", ["x509 -inform der", "pkcs12 -nodes"])
+def test_a_file_that_is_not_pem_is_converted_as_its_mistake_says(authority, tmp_path, form):
+    signed = authority.sign(HOST)
+    file = tmp_path / "mx"
+    if form.startswith("x509"):
+        openssl("x509", "-in", signed.chain, "-outform", "der", "-out", file)
+    else:
+        both = ("-in", signed.chain, "-inkey", signed.key)
+        openssl("pkcs12", "-export", *both, "-passout", "pass:", "-out", file)
+    fix = refusal(Source(file, signed.key)).partition("; convert it with: openssl ")[2]
+    assert fix == f"{form} -in {file} -out NEW.pem"
+    options = fix.replace("NEW.pem", str(tmp_path / "NEW.pem")).split()
+    openssl(*options, *(("-passin", "pass:") if form.startswith("pkcs12") else ()))
+    assert read(Source(tmp_path / "NEW.pem", signed.key)).leaf.covers(HOST)
+
+
 def test_each_mistake_names_file_and_fix(authority, files, tmp_path):
     other = authority.sign("other.test")
     both = f"tls.certificate = {files.certificate}, tls.key = {files.key}: "
@@ -123,6 +139,11 @@ def test_each_mistake_names_file_and_fix(authority, files, tmp_path):
     files.certificate.write_bytes(authority.certificate.read_bytes() + other.chain.read_bytes())
     files.key.write_bytes(other.key.read_bytes())
     assert "the key belongs to certificate 2; put that one first" in refusal(files)
+    files.certificate.write_bytes(files.key.read_bytes())
+    begins = f"tls.certificate = {files.certificate}: there is no certificate in it (a PEM block `BEGIN CERTIFICATE`); "
+    assert refusal(files) == f"{begins}it has a key: name it in tls.key, and here the file with the certificate"
+    files.certificate.write_text("none\n")
+    assert refusal(files) == f"{begins}name a PEM file"
     missing = tmp_path / "none.pem"
     assert refusal(Source(missing, missing)) == (
         f"tls.certificate = {missing}: cannot be read: No such file or directory; name another file"

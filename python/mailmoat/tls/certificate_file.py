@@ -25,6 +25,11 @@ if TYPE_CHECKING:
 LARGEST: Final = 1 << 20
 """Octets that are read of a file."""
 DAY: Final = 86_400
+_BEGIN: Final = b"-----BEGIN CERTIFICATE-----"
+_SEQUENCE: Final = b"\x30"
+"""With it everything in DER begins."""
+_PKCS12: Final = b"\x02\x01\x03"
+"""The version, which a PKCS #12 file (`.pfx`) has next (RFC 7292 4)."""
 
 
 class CertificateError(MailmoatError):
@@ -77,10 +82,23 @@ def read(source: Source) -> LoadedCertificate:
     stamps = source.stamps
     chain = read_file("tls.certificate", source.certificate)
     key = chain if source.key == source.certificate else read_file("tls.key", source.key)
+    if _BEGIN not in chain:
+        missing = "there is no certificate in it (a PEM block `BEGIN CERTIFICATE`)"
+        raise CertificateError(f"tls.certificate = {source.certificate}: {missing}; {_fix(source.certificate, chain)}")
     try:
         return LoadedCertificate(source, stamps, TlsIdentity(chain, key))
     except ValueError as error:
         raise CertificateError(f"{source}: {error}") from None
+
+
+def _fix(path: Path, octets: bytes) -> str:
+    """Return what to do about a file without a certificate in PEM, by what it seems to be."""
+    if b" PRIVATE KEY-----" in octets:
+        return "it has a key: name it in tls.key, and here the file with the certificate"
+    if octets.startswith(_SEQUENCE):
+        how = "pkcs12 -nodes" if _PKCS12 in octets[:8] else "x509 -inform der"
+        return f"convert it with: openssl {how} -in {path} -out NEW.pem"
+    return "name a PEM file"
 
 
 def read_file(setting: str, path: Path) -> bytes:
