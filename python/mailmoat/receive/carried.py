@@ -35,9 +35,9 @@ def carry(carried: Carried, session: Session, passed: Pass) -> Carried:
 
 
 def of_message(carried: Carried, session: Session) -> tuple[bytes, tuple[AuthResult, ...]]:
-    """Return stamps, one below the other, and results for the message of the running transaction."""
+    """Return stamps, one below the other and each once, and results for the message of the running transaction."""
     if not carried:
         return b"", ()
     mine = [passed for number, passed in carried if number in (SESSION, HELO, session.transactions)]
-    stamps = b"".join(stamp for passed in mine for stamp in passed.stamps)
-    return stamps, tuple(result for passed in mine for result in passed.results)
+    stamps = dict.fromkeys(stamp for passed in mine for stamp in passed.stamps)  # several recipients may have the same
+    return b"".join(stamps), tuple(result for passed in mine for result in passed.results)

@@ -71,8 +71,7 @@ class BounceTags(Agent):
             return PASS if untagged is None else Pass(redirected=(untagged,))
         if self._mode == "reject":
             return Reject(REFUSED, rule)
-        stamps = () if view.recipients else (filter_stamp(rule),)
-        return Pass(stamps, redirected=() if untagged is None else (untagged,))
+        return Pass((filter_stamp(rule),), redirected=() if untagged is None else (untagged,))
 
 
 def _parts(recipient: Address) -> tuple[Tagged | None, Address | None]:
