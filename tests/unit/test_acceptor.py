@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 
 import uvloop
 
-from mailmoat.receive.acceptor import A_TURN, Acceptor
+from mailmoat.receive.acceptor import A_TURN, CALM, FEW, Acceptor
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable
@@ -56,16 +56,50 @@ def run(scenario: Callable[[Taken, Acceptor], Awaitable[None]], clients: int) ->
             return runner.run(accept(listener))
 
 
-def test_clients_that_wait_are_accepted_several_in_a_turn():
+def test_where_many_wait_many_are_accepted_in_a_turn():
     """A turn is long while many are busy: with one each a new client waits as many turns as there are others before it."""
 
     async def accept(taken: Taken, acceptor: Acceptor) -> None:
+        assert acceptor.look()
         await acceptor.start()
         taken.count()
         await taken.all_there.wait()
 
     turns = run(accept, WAITING)
-    assert turns[-1] - turns[0] < WAITING // 2, turns
+    assert max(map(turns.count, turns)) == A_TURN, turns
+
+
+def test_where_few_wait_few_are_accepted_in_a_turn():
+    """Each socket from which there is nothing to accept costs every client a system call."""
+
+    async def accept(taken: Taken, acceptor: Acceptor) -> None:
+        await acceptor.start()
+        assert not acceptor.look()
+        taken.count()
+        await taken.all_there.wait()
+
+    turns = run(accept, A_TURN)
+    assert max(map(turns.count, turns)) == FEW, turns
+
+
+def test_when_the_rush_is_over_few_are_accepted_in_a_turn_again():
+    async def accept(taken: Taken, acceptor: Acceptor) -> None:
+        assert acceptor.look()
+        await acceptor.start()
+        await taken.all_there.wait()
+        assert sockets(acceptor) == A_TURN
+        for _ in range(CALM - 1):
+            assert not acceptor.look()
+        assert sockets(acceptor) == A_TURN
+        acceptor.look()
+        assert sockets(acceptor) == FEW
+
+    run(accept, WAITING)
+
+
+def sockets(acceptor: Acceptor) -> int:
+    """How many sockets of the loop it listens on."""
+    return len(acceptor._servers)
 
 
 def test_nobody_is_accepted_in_a_pause():

@@ -53,8 +53,12 @@ class Acceptors:
             self._pause(str(error))
 
     def tick(self) -> None:
-        """Resume, once a second, when there is room again."""
-        if not self._accepting and len(self._receiver.connections) < self._most:
+        """Resume, once a second, when there is room again; look how many clients wait while accepting."""
+        if self._accepting:
+            more = [acceptor.look() for acceptor in self._acceptors]
+        else:
+            more = [len(self._receiver.connections) < self._most]
+        if any(more):
             self._receiver.loop.create_task(self.start())
 
     def close(self) -> None:
