@@ -146,6 +146,19 @@ fn a_chunk_that_is_refused_is_read_to_its_end() {
 }
 
 #[test]
+fn a_chunk_in_clear_where_tls_is_demanded_is_no_commands() {
+    let mut session = Session::new(Arc::new(config()), "s1", "192.0.2.1", false);
+    session.require_tls();
+    session.offer_tls(true);
+    session.connect();
+    session.receive(b"EHLO c\r\n");
+    session.take_output();
+    assert_eq!(session.receive(b"BDAT 18 LAST\r\nEHLO x\r\nSTARTTLS\r\nNOOP\r\n"), Step::NeedInput);
+    let said = String::from_utf8(session.take_output()).unwrap();
+    assert_eq!(said, "530 5.7.0 Must issue a STARTTLS command first\r\n250 2.0.0 OK\r\n");
+}
+
+#[test]
 fn a_fault_is_said_at_the_end_of_its_chunk_and_ends_the_transaction() {
     let small = || {
         let example = config();

@@ -136,7 +136,10 @@ impl Session {
             return self.close(&reply::NO_PROGRESS, End::NoProgress);
         }
         if let Some(refusal) = self.in_clear(&command) {
-            return self.say(refusal);
+            return match command {
+                Command::Bdat(size) => self.drop_chunk(refusal, size),
+                _ => self.say(refusal),
+            };
         }
         if self.phase == Phase::Ready && self.auth.is_lacking() && command.needs_authentication() {
             return self.say(self.auth.required_reply(self.standing.secured));
