@@ -769,7 +769,7 @@ class Session:
     def offer_tls(self, offered: bool) -> None:
         """Offer STARTTLS from the next EHLO on, or not; at first it is not offered."""
     def require_tls(self) -> None:
-        """Refuse all commands but EHLO, NOOP, STARTTLS and QUIT with 530 5.7.0 until TLS is on (RFC 3207 4)."""
+        """Refuse all commands but EHLO, NOOP, STARTTLS and QUIT until TLS is on (RFC 3207 4): with 530, after `refuse_tls` with 451."""
     @property
     def tls(self) -> TlsFacts | None:
         """What is known of TLS once the handshake is done."""

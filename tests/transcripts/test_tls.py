@@ -217,6 +217,34 @@ def test_handshakes_are_bounded_for_the_worker_and_for_a_source(make):
             client.vanish()
 
 
+@pytest.mark.parametrize("rule", [{"tls__required_networks": "192.0.2.0/24"}, {"tls__required_domains": "c.test"}])
+def test_mail_that_must_not_come_in_clear_waits_while_this_side_refuses_tls(make, rule):
+    """Refused for good, a sender would return it for our lack of room."""
+    world = make(tls__handshakes="1", **rule)
+    with world.running():
+        world.send(CLEAR)
+        other, heard = world.connect("192.0.2.5")
+        other.send(b"EHLO c.test\r\nMAIL FROM:<a@c.test>\r\n")
+        assert heard[-1][:3] in {"530", "550"}, "it has not tried"
+        other.send(b"STARTTLS\r\nMAIL FROM:<a@c.test>\r\nRCPT TO:<alice@example.test>\r\n")
+        assert [line[:3] for line in heard[-3:]] == ["454", "451", "451" if "tls__required_networks" in rule else "503"]
+        world.transport.vanish()
+        other.send(b"STARTTLS\r\n")
+        assert heard[-1].startswith("220 2.0.0"), "there is room again"
+        other.vanish()
+
+
+def test_mail_that_must_not_come_in_clear_waits_while_starttls_is_withheld(make):
+    world = make(tls__minimum="1.3", tls__required_domains="c.test")
+    with world.running():
+        world.send(CLEAR)
+        world.start_tls(version=ssl.TLSVersion.TLSv1_2)
+        again, heard = world.connect("192.0.2.1")
+        again.send(b"EHLO c.test\r\nMAIL FROM:<a@c.test>\r\n")
+        assert heard[-1].startswith("451 4.7.10 Mail from c.test is accepted only with TLS")
+        again.vanish()
+
+
 def test_close_notify_ends_the_session_like_the_end_of_input(make):
     world = make()
     with world.running():

@@ -142,7 +142,7 @@ def test_a_session_goes_on_without_tls(tmp_path):
     assert served.start_tls(server()) is Step.WAIT
     served.require_tls()
     served.receive(b"EHLO c.test\r\nMAIL FROM:<>\r\n")
-    assert served.output().endswith(b"\r\n530 5.7.0 Must issue a STARTTLS command first\r\n")
+    assert served.output().endswith(b"\r\n451 4.7.0 TLS is needed and not available now; try again later\r\n")
 
 
 def test_a_name_of_another_host_is_refused_where_it_is_verified(tmp_path):

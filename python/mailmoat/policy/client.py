@@ -92,6 +92,8 @@ class Client:
     """What is known of its TLS connection; None in clear."""
     identity: Identity | None = None
     """Who it has authenticated as; None for a stranger."""
+    tls_refused: bool = False
+    """It is in clear because this side has refused TLS to it, for now: by 454, or by not offering it for a while."""
 
     @property
     def kind(self) -> ClientKind:

@@ -10,6 +10,7 @@ a client says. RFC 3207, RFC 8314 3.3.
 from __future__ import annotations
 
 from collections import Counter
+from dataclasses import replace
 from enum import StrEnum
 from typing import TYPE_CHECKING, Final, cast
 
@@ -92,16 +93,19 @@ class Handshakes:
         self._subjects = frozenset(name.lower() for name in tls.client_subjects)
         self._fingerprints = frozenset(tls.client_fingerprints)
 
-    def prepare(self, session: Session, client: Client) -> None:
+    def prepare(self, session: Session, view: View) -> None:
         """Offer STARTTLS to the client of a new session, and demand it, where the settings say so."""
-        listener = client.listener
+        client, listener = view.client, view.client.listener
         if listener.implicit_tls or self._server() is None:
             return
         if client.address in self._required:
             session.require_tls()
             session.offer_tls(True)
-        elif (self._offer or listener.submission) and not self._is_withheld(client):
-            session.offer_tls(True)
+        elif self._offer or listener.submission:
+            if self._is_withheld(client):
+                view.client = replace(client, tls_refused=client.address not in self._never)
+            else:
+                session.offer_tls(True)
 
     def begin(self, session: Session, view: View, give_way: Callable[[], None]) -> Step:
         """Begin a handshake and count it; `give_way` ends it for another.
@@ -113,6 +117,7 @@ class Handshakes:
         crowded = self._most_per_source and self._open[source] >= self._most_per_source
         if server is None or crowded or not self._has_room():
             self._metrics.add(HANDSHAKES[HandshakeEnd.TOO_MANY])
+            view.client = replace(client, tls_refused=True)
             return Step.CLOSE if client.listener.implicit_tls else session.refuse_tls()
         self._open[source] += 1
         self._oldest_first[session] = clock.monotonic(), give_way

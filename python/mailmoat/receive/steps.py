@@ -59,7 +59,7 @@ class Steps(ABC):
         self.session = Session(receiver.config, session_id, client.address, client.trust.exempt)
         self.view = View(self.session, session_id, client, receiver.firewall)
         receiver.screen(self.session, client)
-        receiver.handshakes.prepare(self.session, client)
+        receiver.handshakes.prepare(self.session, self.view)
         receiver.front_servers.offer(self.session, client.address)
 
     def run(self, move: Callable[..., Step], *arguments: object) -> None:

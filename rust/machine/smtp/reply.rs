@@ -194,6 +194,8 @@ pub const AUTH_CANCELLED: Reply = Reply::fixed(501, "5.7.0", "Authentication can
 pub const AUTH_REQUIRED: Reply = Reply::fixed(530, "5.7.0", "Authentication required");
 /// The same where AUTH is possible under TLS alone (RFC 3207 4).
 pub const TLS_FIRST: Reply = Reply::fixed(530, "5.7.0", "Must issue a STARTTLS command first");
+/// The same to a client that has tried, and was told that TLS is not available.
+pub const TLS_LATER: Reply = Reply::fixed(451, "4.7.0", "TLS is needed and not available now; try again later");
 /// The limit of failed authentications is reached.
 pub const TOO_MANY_FAILURES: Reply = Reply::fixed(421, "4.7.0", "Too many failed authentications; closing");
 

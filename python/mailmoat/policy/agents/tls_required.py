@@ -1,4 +1,7 @@
-"""Refuse mail in clear from senders at the domains in `tls.required_domains` (RFC 3207 4, RFC 5248 for 5.7.10)."""
+"""Refuse mail in clear from senders at the domains in `tls.required_domains` (RFC 3207 4, RFC 5248 for 5.7.10).
+
+For a while only, where this side has refused TLS: else the sender returns the mail for what is no fault of its own.
+"""
 
 from __future__ import annotations
 
@@ -6,7 +9,7 @@ from typing import TYPE_CHECKING
 
 from mailmoat._native import Condition
 from mailmoat.policy.agent import Agent
-from mailmoat.policy.verdict import PASS, Reject, Reply, Rule
+from mailmoat.policy.verdict import PASS, Reject, Reply, Rule, Tempfail
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -47,9 +50,11 @@ class TlsRequired(Agent):
         return (Condition.sender_elsewhere(sorted(self._domains)),)
 
     def on_mail(self, view: SessionView) -> Verdict:
-        """Refuse with 550 5.7.10 in clear."""
+        """Refuse with 550 5.7.10 in clear, with 451 4.7.10 a client that could not have TLS."""
         sender = view.reverse_path
         if view.client.tls is not None or sender is None or sender.domain not in self._domains:
             return PASS
-        reply = Reply.showing(550, "5.7.10", f"Mail from {sender.domain} is accepted only with TLS; use STARTTLS")
-        return Reject(reply, TlsRule.TLS_REQUIRED)
+        needed = f"Mail from {sender.domain} is accepted only with TLS"
+        if view.client.tls_refused:
+            return Tempfail(Reply.showing(451, "4.7.10", f"{needed}; try again later"), TlsRule.TLS_REQUIRED)
+        return Reject(Reply.showing(550, "5.7.10", f"{needed}; use STARTTLS"), TlsRule.TLS_REQUIRED)

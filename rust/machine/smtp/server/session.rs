@@ -119,6 +119,8 @@ pub struct Session {
     cipher_suite: Option<&'static str>,
     /// Nothing is done before TLS is on.
     demands_tls: bool,
+    /// STARTTLS got 454.
+    tls_refused: bool,
     /// What servers in front of us have said.
     proxied: Option<Box<Proxied>>,
 }
@@ -151,6 +153,7 @@ impl Session {
             queue_id: "".into(),
             cipher_suite: None,
             demands_tls: false,
+            tls_refused: false,
             proxied: None,
         }
     }

@@ -45,6 +45,7 @@ impl Session {
             return Step::Wait;
         }
         self.pending = Pending::Nothing;
+        self.tls_refused = true;
         let flow = self.say(reply::NO_TLS);
         self.drive(flow)
     }
@@ -66,10 +67,12 @@ impl Session {
         if !self.demands_tls || self.standing.secured {
             return None;
         }
+        // For good only what is the client's fault: it would return its mail.
+        let refusal = if self.tls_refused { reply::TLS_LATER } else { reply::TLS_FIRST };
         match command {
             Command::Ehlo(_) | Command::Noop | Command::StartTls | Command::Quit => None,
-            Command::Helo(_) => Some(reply::TLS_FIRST.plain()),
-            _ => Some(reply::TLS_FIRST),
+            Command::Helo(_) => Some(refusal.plain()),
+            _ => Some(refusal),
         }
     }
 
