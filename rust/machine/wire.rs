@@ -63,7 +63,7 @@ impl<M: Machine> Wire<M> {
     /// Takes what was decrypted; what came before a fault is as good as ever.
     fn take_plaintext(&mut self, progress: Result<Progress, Fault>, plaintext: &[u8]) -> M::Step {
         let facts = self.tls.as_ref().and_then(|tls| tls.layer.facts());
-        match (progress, facts) {
+        let step = match (progress, facts) {
             (Ok(Progress::Established), Some(facts)) => self.machine.established(facts, plaintext),
             (Ok(Progress::Open | Progress::PeerClosed), _) => self.machine.receive(plaintext),
             (Ok(_), _) => self.machine.handshaking(),
@@ -73,7 +73,8 @@ impl<M: Machine> Wire<M> {
                 }
                 self.machine.broken(fault)
             }
-        }
+        };
+        if self.peer_closed() { self.machine.peer_closed(step) } else { step }
     }
 
     /// What is known of TLS; None in clear and before the handshake is done.

@@ -224,6 +224,42 @@ async def test_our_certificate_is_shown_to_a_server_that_asks_for_one(authority,
         assert state == DEFERRED
 
 
+@pytest.mark.parametrize("version", [ssl.TLSVersion.TLSv1_2, ssl.TLSVersion.TLSv1_3])
+@run
+async def test_where_tls_may_be_a_server_that_wants_a_certificate_of_ours_gets_clear_text(authority, version, logged):
+    """In TLS 1.3 the client is done before the server says so."""
+    theirs = authority.sign(NAME)
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+    context.maximum_version = version
+    context.load_cert_chain(theirs.chain, theirs.key)
+    context.load_verify_locations(authority.certificate)
+    context.verify_mode = ssl.CERT_REQUIRED
+    async with hop_with(serving(context)) as hop, pool_to(hop, policy(MAY)) as pool:
+        state, _, record = await send(pool)
+        assert (state, record.tls, hop.accepted) == (DELIVERED, None, 2)
+        assert pool.counted() == {"failed": 1, "clear": 1}
+    assert [event for event, _ in logged] == ["next-hop-in-clear"]
+
+
+@run
+async def test_what_is_said_wrongly_in_tls_is_not_asked_for_again_in_clear(signed):
+    async with hop_with(signed(), EHLO=[EHLO, f"250-{'x' * 3000}"]) as hop, pool_to(hop, policy(MAY)) as pool:
+        state, reply, _ = await send(pool)
+        assert (state, hop.accepted) == (DEFERRED, 1)
+        assert reply.endswith("reply line too long")
+
+
+@run
+async def test_a_server_that_closes_its_side_of_tls_alone_is_gone(signed):
+    """Some wait for ours before they close the socket."""
+    async with hop_with(signed()) as hop, pool_to(hop, policy(ENCRYPT)) as pool:
+        assert (await send(pool))[0] == DELIVERED
+        (connection,) = hop.handshakes
+        with contextlib.suppress(OSError):  # it reads our answer to that, or meets the thread that serves
+            await asyncio.to_thread(connection.unwrap)
+        await until(lambda: not pool.connections)
+
+
 # --- servers that are not right ---
 
 

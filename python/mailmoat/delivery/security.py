@@ -154,9 +154,11 @@ class Security:
     def _count(self, client: Client) -> None:
         if self._metrics is None:
             return
-        if client.tls is not None:
+        if client.retry_in_clear:
+            outcome = TlsOutcome.FAILED
+        elif client.tls is not None:
             outcome = TlsOutcome.VERIFIED if client.tls.verified else TlsOutcome.ENCRYPTED
-        elif client.tls_fault is not None or client.retry_in_clear:
+        elif client.tls_fault is not None:
             outcome = TlsOutcome.FAILED
         elif client.refusal is None:
             outcome = TlsOutcome.CLEAR

@@ -42,8 +42,8 @@
 //!   closed. 2xx is never accepted there, but to a chunk of which all octets have left.
 //! * (f) With credentials; without them **Ready**. What cannot be authenticated is never sent: it would be refused for good.
 //! * (g) [`Tls`]: STARTTLS is said after the first reply to EHLO that offers it, unless TLS is not asked for. Where TLS is needed and not
-//!   to be had, the connection is refused, deferred. Where it is not needed, the connection goes on in clear; a handshake that
-//!   fails ends it, and [`Client::retry_in_clear`] says that another one without TLS may be tried at once.
+//!   to be had, the connection is refused, deferred. Where it is not needed, it goes on in clear; a handshake that fails, or that the
+//!   host ends without a word in TLS, ends it, and [`Client::retry_in_clear`] says that another one without TLS may be tried at once.
 //! * (h) The TLS handshake follows. Octets behind this reply close the connection: they came in clear and would be taken for what was
 //!   said within TLS. Afterwards EHLO is said again, and the offers from before are forgotten (RFC 3207 4.2).
 //! * (i) With CHUNKING, also where `Dot` is the reply to the last chunk: RFC 3030 2 asks for RSET. Chunks are pipelined: where more of them

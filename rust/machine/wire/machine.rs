@@ -16,6 +16,10 @@ pub trait Machine {
     fn established(&mut self, facts: &Facts, plaintext: &[u8]) -> Self::Step;
     /// The handshake has failed, or the peer has broken TLS.
     fn broken(&mut self, fault: Fault) -> Self::Step;
+    /// The peer has closed its side of TLS: nothing comes any more. What it asks now, and would ask otherwise.
+    fn peer_closed(&mut self, step: Self::Step) -> Self::Step {
+        step
+    }
     /// Its last output has been made.
     fn is_over(&self) -> bool;
 }

@@ -9,7 +9,7 @@ use crate::machine::smtp::server::config::Config;
 use crate::machine::smtp::server::step::Verdict;
 use crate::machine::smtp::server::tally::End;
 use crate::machine::tls::tests::{HOST, asked, authority, client as policy, rules, server as setup};
-use crate::machine::tls::{ClientRules, Version};
+use crate::machine::tls::{ClientCertificates, ClientRules, ServerRules, Version};
 
 type Hop = client::Step;
 
@@ -345,6 +345,38 @@ fn a_handshake_that_fails_is_retried_in_clear_only_where_tls_is_not_needed() {
     hop.end("Timed out");
     assert_eq!(hop.refusal().unwrap().1, "421 4.4.2 Timed out during the TLS handshake");
     assert!(hop.retry_in_clear() && hop.output().is_empty());
+}
+
+/// TLS 1.3: the client is done before the server has judged it.
+#[test]
+fn a_handshake_that_the_server_ends_before_it_says_anything_has_failed() {
+    let client_certificates = ClientCertificates::Require;
+    let asking = ServerRules { client_certificates, client_ca: authority().pem.as_bytes(), ..rules() };
+    for asks in [Asked::May, Asked::Encrypt] {
+        let (mut hop, mut wire) = (dialling(asks), listening(config()));
+        dialogue(&mut hop, &theirs(false), &mut wire, &setup(&[&authority().ecdsa], &asking));
+        assert!(hop.facts().is_some());
+        let refusal = &hop.refusal().unwrap().1;
+        assert_eq!(refusal, "451 4.7.0 The TLS handshake failed: alert 116 certificate_required");
+        assert_eq!((hop.step(), hop.retry_in_clear()), (Hop::Closed, asks == Asked::May));
+    }
+    // Once it has said something the handshake is done.
+    let (mut hop, mut wire) = (dialling(Asked::May), listening(config()));
+    dialogue(&mut hop, &theirs(false), &mut wire, &ours());
+    assert_eq!(hop.step(), Hop::Ready);
+    hop.end("Connection lost");
+    assert!(!hop.retry_in_clear());
+}
+
+/// Some servers wait for ours before they close the socket.
+#[test]
+fn a_next_hop_that_closes_its_side_of_tls_is_lost() {
+    let (mut hop, mut wire) = (dialling(Asked::Encrypt), listening(config()));
+    dialogue(&mut hop, &theirs(false), &mut wire, &ours());
+    assert_eq!(hop.step(), Hop::Ready);
+    let mut closing = Vec::new();
+    wire.tls.as_mut().unwrap().layer.close(&mut closing);
+    assert_eq!((hop.receive(&closing), hop.peer_closed()), (Hop::Closed, true));
 }
 
 #[test]

@@ -31,6 +31,8 @@ pub(super) enum Security {
     Handshake,
     /// The handshake has begun, and nothing was said before.
     Implicit,
+    /// TLS is on, and the server has said nothing in it yet: with TLS 1.3 it may still refuse what we sent last (RFC 8446 4.4.2.4).
+    Unanswered,
     /// TLS is on.
     On,
 }
@@ -100,7 +102,7 @@ impl Client {
 
     /// TLS was begun, has not come about and is not needed.
     pub(super) fn may_be_in_clear(&self) -> bool {
-        self.tls == Tls::May && matches!(self.security, Security::Asked | Security::Handshake)
+        self.tls == Tls::May && matches!(self.security, Security::Asked | Security::Handshake | Security::Unanswered)
     }
 
     /// The enhanced status code of a message that waits because of TLS (RFC 3463 3.8).
@@ -113,6 +115,9 @@ impl Machine for Client {
     type Step = Step;
 
     fn receive(&mut self, plaintext: &[u8]) -> Step {
+        if self.security == Security::Unanswered && !plaintext.is_empty() {
+            self.security = Security::On;
+        }
         Self::receive(self, plaintext)
     }
 
@@ -132,7 +137,7 @@ impl Machine for Client {
             self.offers = Offers::default();
             self.send_extended_hello();
         }
-        self.security = Security::On;
+        self.security = if self.security == Security::Handshake { Security::Unanswered } else { Security::On };
         self.replies += 1;
         let binding = match &facts.exporter {
             Some(octets) => (EXPORTER, octets.to_vec()),
@@ -140,7 +145,7 @@ impl Machine for Client {
         };
         // A verdict for the record alone is given without a look at what the server signs.
         self.bind(Channel { verified: self.tls == Tls::Verify && facts.verified(), binding: Some(binding) });
-        self.receive(plaintext)
+        Machine::receive(self, plaintext)
     }
 
     fn broken(&mut self, fault: Fault) -> Step {
@@ -152,6 +157,11 @@ impl Machine for Client {
             self.close(&text);
         }
         self.step
+    }
+
+    /// No reply comes any more, whether the socket is closed as well or not.
+    fn peer_closed(&mut self, _: Step) -> Step {
+        self.end("Connection lost")
     }
 
     fn is_over(&self) -> bool {
