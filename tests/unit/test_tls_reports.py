@@ -40,6 +40,13 @@ def unverified(why):
         (OPEN, MAY, client(facts=facts("expired"), offers=OFFERS), (TlsResult.SUCCESS, "")),
         (OPEN, MAY, client(offers=OFFERS), (TlsResult.STARTTLS_NOT_SUPPORTED, "")),
         (OPEN, MAY, client(fault="no suite in common"), (TlsResult.VALIDATION_FAILURE, "no suite in common")),
+        (
+            OPEN,
+            MAY,
+            client(facts=facts(), fault="alert 116 certificate_required"),
+            (TlsResult.VALIDATION_FAILURE, "alert 116 certificate_required"),
+        ),
+        (OPEN, MAY, client(facts=facts(), fault="alert 80 internal_error", offers=OFFERS), (TlsResult.SUCCESS, "")),
         (OPEN, MAY, client(refusal=(0, "421 4.3.2 busy")), None),
         (OPEN, MAY, client(), None),
         (OPEN, TlsPolicy(), client(offers=OFFERS), None),

@@ -90,7 +90,8 @@ def result_of(published: Published, policy: TlsPolicy, client: Client) -> tuple[
     fault, facts = client.tls_fault, client.tls
     if policy.level is TlsLevel.NONE:
         return None
-    if facts is not None:
+    # A server of TLS 1.3 may refuse the handshake when the client is done with it.
+    if facts is not None and (fault is None or client.offers is not None):
         if published.flaw is not None:
             return published.flaw, ""
         return _verdict(facts.verdict) if policy.recorded and not facts.verified else (TlsResult.SUCCESS, "")
