@@ -47,8 +47,8 @@ def lines(result) -> dict[str, str]:
 
 
 @contextmanager
-def server(signed, *options):
-    """OpenSSL with TLS from the first octet on; it says no SMTP."""
+def server(signed, *options, alone=False):
+    """OpenSSL with TLS from the first octet on; it says no SMTP. `alone`: it sends its own certificate and none of a CA."""
     command = [
         "s_server",
         "-accept",
@@ -57,8 +57,7 @@ def server(signed, *options):
         signed.chain,
         "-key",
         signed.key,
-        "-cert_chain",
-        signed.chain.with_name("ca.pem"),
+        *([] if alone else ["-cert_chain", signed.chain.with_name("ca.pem")]),
     ]
     with subprocess.Popen(
         [find_peer("openssl"), *map(str, command), *options], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True
@@ -129,11 +128,22 @@ def test_check_prints_what_a_peer_sees(authority):
 def test_check_says_why_a_certificate_cannot_be_verified(authority, tmp_path):
     other = Authority(tmp_path / "other", "Other CA")
     with server(authority.sign(HOST, file="unverified")) as place:
-        for name, ca in ((HOST, other.certificate), ("other.test", authority.certificate), (HOST, None)):
+        for name, ca, why in (
+            (HOST, other.certificate, "unknown issuer; a CA of your own is named by --ca"),
+            ("other.test", authority.certificate, "not for this name; another name is given by --name"),
+            (HOST, None, ""),
+        ):
             options = ("--ca", ca) if ca else ()
             found = lines(run("check", place, "--implicit", "--name", name, *options, status=1))
             assert found["version"] == "TLSv1.3"
             assert re.match(r"no: \w", found["verified"])
+            assert found["verified"].endswith(why)
+    with server(authority.sign(HOST, file="alone"), alone=True) as place:
+        found = lines(run("check", place, "--implicit", "--name", HOST, "--ca", other.certificate, status=1))
+        assert (
+            found["verified"]
+            == "no: unknown issuer; the server sends its own certificate alone: it lacks that of the CA"
+        )
     with server(authority.sign(HOST, days=-1, file="over")) as place:
         found = lines(run("check", place, "--implicit", "--name", HOST, "--ca", authority.certificate, status=1))
         assert found["valid"].endswith("expired")

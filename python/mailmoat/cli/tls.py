@@ -161,13 +161,26 @@ def _lines(target: Target, found: Result) -> Iterator[tuple[str, str]]:
     if chain:
         yield from _certificate_lines(chain[0], now)
         yield from _chain_lines(chain)
-    yield "verified", f"yes, for {target.name}" if facts.verified else f"no: {_verdict(target, found)}"
+    verdict = "" if facts.verified else _verdict(target, found)
+    yield "verified", f"no: {verdict}{_hint(verdict, chain)}" if verdict else f"yes, for {target.name}"
 
 
 def _verdict(target: Target, found: Result) -> str:
     if not target.authorities:
         return "this machine has no file of CAs; name one by --ca"
     return found.usual.facts.verdict or "the certificate was not verified"
+
+
+def _hint(verdict: str, chain: list[Certificate]) -> str:
+    """Return what may be the reason for a verdict, and how to look again."""
+    match verdict:
+        case "unknown issuer" if len(chain) == 1 and not chain[0].self_signed:
+            return "; the server sends its own certificate alone: it lacks that of the CA"
+        case "unknown issuer":
+            return "; a CA of your own is named by --ca"
+        case "not for this name":
+            return "; another name is given by --name"
+    return ""
 
 
 def _certificate_lines(leaf: Certificate, now: int) -> Iterator[tuple[str, str]]:
