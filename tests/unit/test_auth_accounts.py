@@ -42,7 +42,7 @@ def test_lines():
 @pytest.mark.parametrize(
     ("line", "wrong"),
     [
-        ("alice", "the account has no password; mailmoat user passwd sets one"),
+        ("alice", "the account has no password; remove the line, and make the account by mailmoat user add"),
         ("alice secret", "a word after the name is not one of no-relay, disabled"),
         ("alice no-relay no-relay " + ARGON2.written(), "no-relay is there twice"),
         (f"alice {ARGON2.written()} {ARGON2.written()}", "two verifiers of one kind"),

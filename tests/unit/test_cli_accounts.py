@@ -156,8 +156,8 @@ def test_set_without_a_change_is_a_wrong_command_line(file):
 
 def test_a_file_with_a_mistake_is_not_changed(file):
     file.write_text("alice not-a-hash\n")
-    for words in (("add", "bob"), ("passwd", "alice"), ("list",), ("remove", "alice")):
-        result = user(*words, password="x" if words[0] in {"add", "passwd"} else None, status=1)
+    for words in (("add", "bob"), ("passwd", "alice"), ("list",), ("remove", "alice"), ("verify", "alice")):
+        result = user(*words, password="x" if words[0] in {"add", "passwd", "verify"} else None, status=1)
         assert result.stderr.startswith(f"mistake: auth.file: {file}: line 1: ")
     assert file.read_text() == "alice not-a-hash\n"
 
@@ -166,7 +166,9 @@ def test_without_a_file_in_the_settings():
     assert "auth.file is not set" in user("list", status=1, MAILMOAT_AUTH__FILE="").stderr
     elsewhere = {"MAILMOAT_AUTH__FILE": "", "MAILMOAT_AUTH__DOVECOT": "/nowhere/auth"}
     assert "the accounts are Dovecot's" in user("add", "a", password="x", status=1, **elsewhere).stderr
-    assert user("verify", "a", password="x", status=1, **elsewhere).stdout == "a: not authenticated (unavailable)\n"
+    away = user("verify", "a", password="x", status=1, **elsewhere)
+    assert away.stdout == "a: not authenticated (unavailable)\n"
+    assert away.stderr.startswith("mailmoat: auth.dovecot = /nowhere/auth: no answer; Dovecot has to run, ")
     assert (
         "neither auth.file nor auth.dovecot"
         in user("verify", "a", password="x", status=1, MAILMOAT_AUTH__FILE="").stderr

@@ -135,7 +135,7 @@ def read_line(line: bytes) -> Account | None:
     for word in rest:
         account = _with(account, word)
     if account.argon2 is None and account.scram is None:
-        raise ValueError("the account has no password; mailmoat user passwd sets one")
+        raise ValueError("the account has no password; remove the line, and make the account by mailmoat user add")
     return account
 
 

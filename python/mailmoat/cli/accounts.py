@@ -167,9 +167,11 @@ def verify(
     """Say whether a password is right, as the server would: exit 0 if it is, 1 if not."""
     import asyncio
 
-    from mailmoat.auth.authenticator import Failure, Success
+    from mailmoat.auth.authenticator import Cause, Failure, Success
 
     settings = settings_in_force(config)
+    if settings.auth.file is not None:
+        _read(settings.auth.file)  # its mistakes, where the answer would be that nobody can be authenticated
     answer = asyncio.run(_answer(settings, name, given_password(name, stdin=password_stdin)))
     right = isinstance(answer, Success)
     outcome = answer.cause.value if isinstance(answer, Failure) else "right"
@@ -177,6 +179,10 @@ def verify(
         print_json({"name": name, "right": right, "outcome": outcome})
     else:
         typer.echo(f"{name}: {'the password is right' if right else f'not authenticated ({outcome})'}")
+    if outcome == Cause.UNAVAILABLE and settings.auth.dovecot is not None:
+        fail(
+            f"auth.dovecot = {settings.auth.dovecot}: no answer; Dovecot has to run, and to let this account use the socket"
+        )
     if not right:
         raise typer.Exit(1)
 
