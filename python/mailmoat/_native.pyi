@@ -141,9 +141,6 @@ class Message:
     def smtputf8(self) -> bool:
         """MAIL had SMTPUTF8."""
     @property
-    def requires_tls(self) -> bool:
-        """MAIL had REQUIRETLS (RFC 8689)."""
-    @property
     def is_tls_optional(self) -> bool:
         """The header section has `TLS-Required: No`, and MAIL had no REQUIRETLS."""
     @property

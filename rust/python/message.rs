@@ -103,11 +103,6 @@ impl Message {
     }
 
     #[getter]
-    fn requires_tls(&self) -> bool {
-        self.0.envelope.requires_tls()
-    }
-
-    #[getter]
     fn is_tls_optional(&self) -> bool {
         self.0.envelope.is_tls_optional()
     }
