@@ -410,6 +410,8 @@ def test_a_stamp_that_is_no_header_field_is_not_made(stamp):
         lambda: Pass(results=("spf=pass",)),
         lambda: Pass(dropped=[BOB]),
         lambda: Pass(dropped="bob@b.test"),
+        lambda: Pass(redirected=("bob@b.test",)),
+        lambda: Pass(redirected=[BOB]),
         lambda: Accept(None),
         lambda: Discard("no"),
     ],

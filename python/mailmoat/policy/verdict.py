@@ -92,6 +92,7 @@ class Pass:
         _check_values("stamps", self.stamps, bytes)
         _check_values("results", self.results, AuthResult)
         _check_values("dropped", self.dropped, Address)
+        _check_values("redirected", self.redirected, Address)
         for stamp in self.stamps:
             if not _FIELD.fullmatch(stamp):
                 raise ValueError(f"not a header field: {stamp!r}")
