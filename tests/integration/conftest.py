@@ -21,16 +21,24 @@ from tests.doubles.client import PATIENCE, Client
 import mailmoat
 from mailmoat import _native
 
+PROCESSES, PORTS_EACH = 16, 1_250
+_CLAIM = socket.socket(socket.AF_UNIX)
+"""Bound as long as this process lives, to the name of its ports."""
+
 
 def _own_ports():
-    """Ports below those that the kernel gives to connections, others for each process of a run in several processes (pytest-xdist)."""
-    number = int(os.environ.get("PYTEST_XDIST_WORKER", "gw0")[2:]) % PROCESSES
+    """Ports below those that the kernel gives to connections, others for each process that runs tests on this machine."""
+    number = os.getpid() % PROCESSES  # shared, if there are too many
+    for free in range(PROCESSES):
+        with suppress(OSError):
+            _CLAIM.bind(f"\0ports of mailmoat's tests {free}")
+            number = free
+            break
     first = 10_000 + number * PORTS_EACH
     start = os.getpid() % PORTS_EACH
     return itertools.cycle(first + (start + step) % PORTS_EACH for step in range(PORTS_EACH))
 
 
-PROCESSES, PORTS_EACH = 8, 2_500
 _PORTS = _own_ports()
 
 
