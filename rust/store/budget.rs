@@ -11,7 +11,7 @@ use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering::Relaxed};
 use std::sync::{Arc, Mutex, PoisonError};
 
 use crate::machine::message::content::{AnyShare, Share};
-use crate::store::content::Pool;
+use crate::store::buffers::Pool;
 use crate::store::disk::Disk;
 use crate::store::shared::Source;
 

@@ -15,12 +15,11 @@ mod pieces;
 
 pub use file::ContentFile;
 use file::IncomingFile;
-use pieces::PIECE;
-pub use pieces::Pool;
 
 use crate::machine::message::content::{Content, Full, Incoming, Octets, Storage, Taken};
 use crate::machine::message::section::Insertion;
 use crate::store::budget::{ALWAYS, Budget, Memory};
+use crate::store::buffers::PIECE;
 use crate::store::shared::Source;
 
 /// Octets by which a buffer that is no longer small grows, so that little of it is unused.

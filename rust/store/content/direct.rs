@@ -71,8 +71,8 @@ mod tests {
     use std::fs;
     use std::sync::Arc;
 
-    use super::super::pieces::PIECE;
     use super::*;
+    use crate::store::buffers::PIECE;
 
     fn pieces(size: usize) -> (Vec<u8>, Pieces) {
         let octets: Vec<u8> = (0..size).map(|n| u8::try_from(n % 253).unwrap()).collect();

@@ -8,9 +8,10 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 
 use super::direct;
-use super::pieces::{PIECE, Pieces, PiecesReader};
+use super::pieces::{Pieces, PiecesReader};
 use crate::machine::message::content::{Reader, StoredOctets};
 use crate::store::budget::{Budget, FileShare};
+use crate::store::buffers::PIECE;
 use crate::store::checksum::Summing;
 use crate::store::shared::Source;
 

@@ -1,80 +1,14 @@
-//! Bodies of large contents in memory: in buffers of one size, aligned for writes that go past the page cache, and used again.
-//!
-//! New memory is what a large content in memory would cost most: each page of it is cleared and mapped when it is first written to.
-//! So free buffers are kept for the next content, and those that nobody needed for a while are given back.
+//! Bodies of large contents in memory: in buffers of one size, aligned for writes that go past the page cache.
 
 use std::fmt;
 use std::io::{self, Read, Seek, SeekFrom};
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::Arc;
 
 use crate::store::budget::Budget;
+use crate::store::buffers::{Buffer, PIECE};
 
-/// Octets of a buffer.
-pub const PIECE: usize = 64 * 1024;
 /// What a direct write wants of the address, the offset and the number of octets; a few systems want more, and get usual writes.
 pub const BLOCK: usize = 4096;
-
-/// Memory for one piece; a few octets before and behind it make it aligned.
-struct Buffer {
-    octets: Box<[u8]>,
-    start: usize,
-}
-
-impl Buffer {
-    fn new() -> Self {
-        let octets = vec![0; PIECE + BLOCK].into_boxed_slice();
-        let start = octets.as_ptr().align_offset(BLOCK).min(BLOCK);
-        Self { octets, start }
-    }
-
-    fn octets(&self) -> &[u8] {
-        self.octets.get(self.start..self.start + PIECE).unwrap_or_default()
-    }
-
-    fn octets_mut(&mut self) -> &mut [u8] {
-        self.octets.get_mut(self.start..self.start + PIECE).unwrap_or_default()
-    }
-}
-
-/// The free buffers of a worker.
-#[derive(Default)]
-pub struct Pool(Mutex<Free>);
-
-#[derive(Default)]
-struct Free {
-    buffers: Vec<Buffer>,
-    /// The fewest there were since the last look: so many nobody needed.
-    spare: usize,
-}
-
-impl Pool {
-    /// Gives back to the system what nobody needed since the last call.
-    pub fn give_back(&self) {
-        let mut free = self.0.lock().unwrap_or_else(PoisonError::into_inner);
-        let kept = free.buffers.len() - free.spare.min(free.buffers.len());
-        free.buffers.truncate(kept);
-        free.buffers.shrink_to_fit();
-        free.spare = kept;
-    }
-
-    fn take(&self) -> Buffer {
-        let mut free = self.0.lock().unwrap_or_else(PoisonError::into_inner);
-        let buffer = free.buffers.pop();
-        free.spare = free.spare.min(free.buffers.len());
-        drop(free);
-        buffer.unwrap_or_else(Buffer::new)
-    }
-
-    fn put(&self, buffer: Buffer) {
-        self.0.lock().unwrap_or_else(PoisonError::into_inner).buffers.push(buffer);
-    }
-}
-
-impl fmt::Debug for Pool {
-    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
-        formatter.write_str("Pool")
-    }
-}
 
 /// A body in memory. All pieces but the last are full.
 pub struct Pieces {
@@ -114,7 +48,13 @@ impl Pieces {
         if more > 0 && !self.budget.take_pieces(more * PIECE) {
             return false;
         }
-        self.buffers.extend((0..more).map(|_| self.budget.pool.take()));
+        for missing in (1..=more).rev() {
+            let Some(buffer) = self.budget.pool.take() else {
+                self.budget.give_back_pieces(missing * PIECE);
+                return false;
+            };
+            self.buffers.push(buffer);
+        }
         true
     }
 
@@ -245,24 +185,5 @@ mod tests {
         assert_eq!(budget.in_memory(), 0);
         assert!(!Pieces::new(&budget, 10).write(&octets(11)));
         assert!(Pieces::new(&budget, 10).write(&octets(10)));
-    }
-
-    #[test]
-    fn buffers_are_used_again_and_given_back_when_nobody_needs_them() {
-        let budget = Arc::<Budget>::default();
-        let kept = pieces(&budget, &octets(2 * PIECE), PIECE);
-        let first: Vec<_> = kept.from(0).map(<[u8]>::as_ptr).collect();
-        drop(kept);
-        let kept = pieces(&budget, &octets(2 * PIECE), PIECE);
-        assert!(kept.from(0).all(|piece| first.contains(&piece.as_ptr())));
-        drop(kept);
-        let free = || budget.pool.0.lock().unwrap().buffers.len();
-        budget.pool.give_back();
-        assert_eq!(free(), 2, "they were needed");
-        drop(pieces(&budget, &octets(PIECE), PIECE));
-        budget.pool.give_back();
-        assert_eq!(free(), 1, "one was needed");
-        budget.pool.give_back();
-        assert_eq!(free(), 0);
     }
 }
