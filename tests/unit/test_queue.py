@@ -1297,6 +1297,17 @@ def test_a_released_message_of_several_destinations_goes_to_each_once(world):
     assert len(w.steps("remove")) == 1
 
 
+def test_a_released_message_for_another_destination_does_not_wait_for_the_one_that_is_away(world):
+    w = world(routes=(HERE,), retry=(60.0,))
+    w.accept("a")
+    w.unreachable()
+    assert w.tried == [], "the next hop of all other mail rests"
+    w.partition.put(stored("b", int(w.now * 1000), several(f"y@{HERE}")))
+    w.queue.add("b")
+    w.turn()
+    assert w.tried_at(HERE) == ["b"]
+
+
 def test_a_destination_is_dropped_when_nothing_of_it_is_in_memory(world):
     w = world(routes=(AWAY,), retry=(60.0,))
     w.accept("a", states=several(f"x@{AWAY}"))

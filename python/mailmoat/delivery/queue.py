@@ -217,6 +217,7 @@ class Queue:
         """Try a message that was held; where its recipients go is seen when it is loaded."""
         entry = QueueEntry(self, self._schedule.find(""), partition, queue_id, fresh=False, parted=True)
         self._put(entry, clock.wall_ms())
+        self.outages.rested(entry.destination)  # it may go elsewhere, and does not wait until this next hop is back
 
     def _try_alone(self, partition: Partition, message: Message) -> None:
         """Try a message that may have killed a worker, all of its groups."""
