@@ -15,3 +15,4 @@ pub mod tally;
 mod tarpit;
 mod trace;
 pub mod transaction;
+mod usual_lines;

@@ -5,6 +5,7 @@
 //! the cut either.
 
 use super::content_rules::{BareNewline, ContentRules, Fault, NulInHeader};
+use super::usual_lines;
 use crate::machine::message::content::{Full, Incoming, Storage, Taken};
 use crate::machine::message::section::Section;
 
@@ -142,11 +143,19 @@ impl CheckedContent {
     /// begins.
     fn lines(&mut self, rules: &ContentRules, input: &[u8], start: usize, stop: Option<u8>) -> usize {
         let piece = |from: usize, to: usize| input.get(from..to).unwrap_or_default();
+        let fits = rules.text_line == 0 || rules.text_line >= usual_lines::LONGER;
         let mut at = start;
         while at < input.len() {
             if self.at == At::LineStart && stop.is_some() && input.get(at).copied() == stop {
                 self.keep(rules, piece(start, at));
                 return at;
+            }
+            if self.at == At::LineStart && fits {
+                let run = usual_lines::run(piece(at, input.len()), stop);
+                if run > 0 {
+                    at += run;
+                    continue;
+                }
             }
             self.at = At::Line;
             let Some(length) = memchr::memchr2(b'\r', b'\n', piece(at, input.len())) else {

@@ -405,6 +405,23 @@ proptest! {
     }
 
     #[test]
+    fn neither_do_they_among_many_usual_lines(
+        parts in proptest::collection::vec(("[a.\r\n]{0,3}", 0usize..30, 500usize..520), 1..5), normalise: bool, limit in 505usize..525
+    ) {
+        let bare = if normalise { BareNewline::Normalise } else { BareNewline::Refuse };
+        let rules = Rules { bare, line: limit, ..rules() };
+        let mut input = String::new();
+        for (odd, usual, long) in parts {
+            input += &"of usual length\r\n..\r\n".repeat(usual);
+            input += &"as often as not of that\r\n".repeat(usual);
+            input += &format!("{odd}{}\r\n", "x".repeat(if usual % 2 == 0 { long } else { usual }));
+        }
+        let input = format!("{input}.\r\nrest");
+        let bytes: Vec<&[u8]> = input.as_bytes().chunks(1).collect();
+        prop_assert_eq!(decode(&rules, &bytes), whole(&rules, input.as_bytes()));
+    }
+
+    #[test]
     fn stuffing_is_undone(lines in proptest::collection::vec("[a.]{0,8}", 0..8)) {
         let content = lines.iter().fold(String::new(), |all, line| all + line + "\r\n");
         let sent: String = lines.iter().map(|line| if line.starts_with('.') { format!(".{line}\r\n") } else { format!("{line}\r\n") }).collect();
