@@ -113,7 +113,7 @@ def test_while_the_next_hop_is_down_the_server_stays_in_service_and_names_it(beh
         assert second.startswith(f"source    hops: smtp://127.0.0.1:{hop.port}: 421 4.4.1 No connection")
         assert third.startswith("spool ")
         assert done.returncode == 0
-        (silent,) = json.loads(mx.cli("status", "--json").stdout)["silent_sources"]
+        (silent,) = json.loads(mx.cli("status", "--json").stdout)["failing_sources"]
         assert (silent["name"], second) == ("hops", f"source    hops: {silent['error']}")
         hop.start()
         mx.until(lambda: rcpt(client, "dan").code == 550, what="end of the outage")
@@ -151,7 +151,7 @@ def test_a_recipient_whose_next_hop_lacks_smtputf8_is_refused_without_a_callout(
 def test_what_counts_of_an_alias_is_what_the_next_hops_of_its_targets_take(behind, tmp_path):
     recipients = tmp_path / "aliases.txt"
     recipients.write_text("b\u00fccher@example.test = books@new.test\ninfo@new.test = b\u00fccher@old.test\n")
-    with hop_with(EHLO="250-hop.test\n250-8BITMIME\n250 PIPELINING") as old, hop_with("carol") as new:
+    with hop_with("postmaster", EHLO="250-hop.test\n250-8BITMIME\n250 PIPELINING") as old, hop_with("carol") as new:
         routes = f'[[routes]]\ndomains = "new.test"\nnext_hop = "smtp://127.0.0.1:{new.port}"\n'
         domains = "example.test, new.test, old.test"
         mx = behind(old, routes, MAILMOAT_RELAY__LOCAL_DOMAINS=domains, MAILMOAT_RECIPIENTS__FILE=str(recipients))
@@ -163,7 +163,7 @@ def test_what_counts_of_an_alias_is_what_the_next_hops_of_its_targets_take(behin
 
 
 def test_the_directory_process_is_killed_and_started_again_in_the_middle(behind):
-    with hop_with("carol") as hop:
+    with hop_with("carol", "postmaster") as hop:
         mx = behind(hop)
         client = begun(mx)
         mx.until(lambda: rcpt(client, "carol").code == 250, what="answer of the next hop")

@@ -150,7 +150,7 @@ def _sources(rows: list[list[int]]) -> Iterator[str]:
     if count := _greatest(rows, DIRECTORY_LIVE_FAILED):
         yield f"{count} of the live sources of recipients not answering; see mailmoat directory status"
     if count := _greatest(rows, DIRECTORY_LIVE_INCONCLUSIVE):
-        yield f"{count} domains whose next hop accepts every address, refuses late or has lost its recipients; see mailmoat directory status"
+        yield f"{count} domains whose next hop accepts every address, refuses late, has lost its recipients or refuses postmaster; see mailmoat directory status"
 
 
 def _tls(rows: list[list[int]]) -> dict[str, str | int]:

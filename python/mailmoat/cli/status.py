@@ -133,18 +133,26 @@ def _document(settings: Settings, pid: int, state: State | None) -> dict[str, An
         "messages": messages,
         "next_hops": _next_hops(spool_dir),
         "health": _health(state.admin) if state and state.admin else None,
-        "silent_sources": _silent_sources(settings),
+        "failing_sources": _failing_sources(settings),
     }
 
 
-def _silent_sources(settings: Settings) -> list[dict[str, str]]:
-    """Return the live sources of recipients that do not answer, with the reason; none that was there before a reload."""
-    from mailmoat.directory.freshness import read
-    from mailmoat.directory.paths import freshness_path
+def _failing_sources(settings: Settings) -> list[dict[str, str]]:
+    """Return the sources of recipients that are not in order, a reason each; none that was there before a reload."""
+    from mailmoat.directory.configured import served_directory
 
-    names = {row.name for row in settings.directories}
-    known = read(freshness_path(settings.spool_dir)).live
-    return [{"name": live.name, "error": live.error} for live in known if live.error and live.name in names]
+    if not settings.directories:
+        return []
+    directory, names = served_directory(settings), {row.name for row in settings.directories}
+    found = [
+        (row.name, fresh.reason, doubt and f"not in force, because {doubt}") for row, fresh, doubt in directory.doubts
+    ]
+    found += [
+        (live.name, live.error, "; ".join(live.remarks) if live.inconclusive else "")
+        for live in directory.freshness.live
+        if live.name in names
+    ]
+    return [{"name": name, "error": "; ".join(filter(None, reasons))} for name, *reasons in found if any(reasons)]
 
 
 def _next_hops(spool_dir: Path) -> list[dict[str, Any]]:
@@ -188,7 +196,7 @@ def _lines(found: dict[str, Any], state: State | None) -> list[tuple[str, str]]:
         lines = [("health", "; ".join([health["status"], *health["reasons"]]))]
     else:
         lines = [("health", "not known: there is no admin address to ask")]
-    lines += _listed("source", [printable(f"{one['name']}: {one['error']}") for one in found["silent_sources"]])
+    lines += _listed("source", [printable(f"{one['name']}: {one['error']}") for one in found["failing_sources"]])
     lines += [("spool", found["spool_dir"]), ("pid", str(found["pid"] or "not visible from here"))]
     if state is not None:
         lines += [
