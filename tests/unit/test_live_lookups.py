@@ -962,3 +962,13 @@ class TestSocket:
             await again.close()
 
         really(tmp_path, case, live_row("office", source))
+
+
+def test_a_refusal_that_is_longer_than_a_request_is_cut_off():
+    """It says at its beginning what it is; without it, a next hop that refuses late would not be found out."""
+    long = "550-5.1.1 " + "ü" * LONGEST_REQUEST
+    [(number, content)] = Frames(LONGEST_REQUEST).feed(request(7, "ann@local.test", "", long))
+    asked = read_request(content)
+    assert (number, asked.address) == (7, "ann@local.test")
+    assert long.startswith(asked.refusal)
+    assert LONGEST_REQUEST - 40 < len(content) <= LONGEST_REQUEST

@@ -86,10 +86,11 @@ def greeting(digest: str) -> bytes:
 
 
 def request(number: int, address: str, client: str = "", refusal: str = "") -> bytes:
-    """Return the frame of a `Request`; one with a refusal has no answer. ValueError where it is too long."""
-    content = f"{address}\n{client}\n{refusal}".encode()
+    """Return the frame of a `Request`; one with a refusal has no answer, and the end of a long refusal is cut off. ValueError where the address is too long."""
+    content = f"{address}\n{client}\n".encode()
     if len(content) > LONGEST_REQUEST:
         raise ValueError("the address is too long")
+    content += refusal.encode()[: LONGEST_REQUEST - len(content)].decode(errors="ignore").encode()
     return _PREFIX.pack(len(content), number) + content
 
 
