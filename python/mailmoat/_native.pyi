@@ -1286,12 +1286,28 @@ def compile_directory(
 ) -> tuple[int, list[tuple[int, str]], list[tuple[int, str]]]:
     """Compile a recipient file and tables of directories; return (different entries, problems, warnings).
 
-    An input is (number, name, path): number 0 is a recipient file, 1 to 255 are tables (`directory_process/table.py`), one that is missing being
-    empty. The first input that has an address decides about it. A problem or warning is (number of the input, sentence).
+    An input is (number, name, path): number 0 is a recipient file, 1 to 255 are tables (`directory_process/table.py`). Of one that is missing,
+    was not read whole yet or cannot be read, that counts which the snapshot at `target_path` has of it, if anything. The first input that has
+    an address decides about it. A problem or warning is (number of the input, sentence).
     `default_domain` is appended to entries without a domain. Entries of the file outside both kinds of domains are warned about, and
     inputs without any at a local one are a problem, unless no local domain is named. So is a mistake in the file; a bad row of a table is
     left out and counted in a warning. With problems (at most 20 and a count of the rest, each of the file names line and fix)
-    `target_path` is left as it is; else it is replaced whole. OSError, with the name of the file, when one cannot be read or written.
+    `target_path` is left as it is; else it is replaced whole. A table that cannot be read is a problem with which it is replaced. OSError, with the name of the file, when one cannot be read or written.
+    """
+
+@final
+class KeptTable:
+    """What a snapshot has of one table: its length is the number of addresses."""
+
+    def __len__(self) -> int: ...
+    def rows(self, first: int, most: int) -> list[tuple[int, str, str]]:
+        """Return at most so many addresses from one on, in the order of their entries: number of the entry, text in the notation of a
+        table, targets (one a line).
+        """
+
+def kept_table(snapshot_path: str, table: tuple[int, str, str]) -> KeptTable | None:
+    """Return what the snapshot at a path has of a table (an input of `compile_directory`); None where it has no read of it, or there is no
+    snapshot.
     """
 
 def table_state(path: str) -> str:

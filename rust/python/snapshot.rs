@@ -10,7 +10,9 @@ use pyo3::prelude::*;
 use super::address::Address;
 use super::normalisation::Normalisation;
 use crate::machine::message::address::Normalisation as Inner;
-use crate::store::snapshot::{self, Answer, Failure, Form, Input, Note, Resolution, Scope, Stamp};
+use crate::store::snapshot::{
+    self, Answer, Compiled, Failure, Form, Input, Kept, Note, Record, Resolution, Scope, Stamp, row_of,
+};
 
 /// Number, name and path of an input.
 type Given = (u8, String, PathBuf);
@@ -107,6 +109,32 @@ impl Directory {
 
 /// See `_native.pyi`.
 #[pyclass(frozen, module = "mailmoat._native")]
+pub struct KeptTable(Kept);
+
+#[pymethods]
+impl KeptTable {
+    fn __len__(&self) -> usize {
+        self.0.count()
+    }
+
+    fn rows(&self, first: usize, most: usize) -> Vec<(u32, String, String)> {
+        let row = |record: Record<'_>| {
+            let (text, targets) = row_of(&record);
+            (record.line, text, targets)
+        };
+        self.0.records(first).take(most).map(row).collect()
+    }
+}
+
+/// See `_native.pyi`.
+#[pyfunction]
+fn kept_table(py: Python<'_>, snapshot_path: PathBuf, input: Given) -> Option<KeptTable> {
+    let [input] = inputs(vec![input]).try_into().ok()?;
+    py.detach(|| Kept::of(snapshot::Directory::open(&snapshot_path).ok()?, &input)).map(KeptTable)
+}
+
+/// See `_native.pyi`.
+#[pyclass(frozen, module = "mailmoat._native")]
 pub struct SenderTable(pub(super) snapshot::Directory);
 
 #[pymethods]
@@ -178,7 +206,7 @@ fn sender_entry(text: &str) -> PyResult<String> {
 
 fn compile(py: Python<'_>, inputs: &[Input], target: &Path, scope: &Scope) -> PyResult<(u64, Vec<Note>, Vec<Note>)> {
     match py.detach(|| snapshot::compile(inputs, target, scope)) {
-        Ok(compiled) => Ok((compiled.entries, compiled.problems, compiled.warnings)),
+        Ok(Compiled { entries, problems, warnings, unread }) => Ok((entries, [problems, unread].concat(), warnings)),
         Err(Failure::Source(path, error)) => Err(os_error(&path, &error)),
         Err(Failure::Snapshot(error)) => Err(os_error(target, &error)),
     }
@@ -187,8 +215,10 @@ fn compile(py: Python<'_>, inputs: &[Input], target: &Path, scope: &Scope) -> Py
 /// Adds this module's classes to the extension module.
 pub fn register(module: &Bound<'_, PyModule>) -> PyResult<()> {
     module.add_class::<Directory>()?;
+    module.add_class::<KeptTable>()?;
     module.add_class::<SenderTable>()?;
     module.add_function(wrap_pyfunction!(compile_directory, module)?)?;
+    module.add_function(wrap_pyfunction!(kept_table, module)?)?;
     module.add_function(wrap_pyfunction!(table_state, module)?)?;
     module.add_function(wrap_pyfunction!(compile_senders, module)?)?;
     module.add_function(wrap_pyfunction!(sender_entry, module)?)

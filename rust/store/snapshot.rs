@@ -34,6 +34,9 @@ mod changes_tests;
 mod compile;
 mod directory;
 mod format;
+mod kept;
+#[cfg(test)]
+mod kept_tests;
 mod layer;
 #[cfg(test)]
 mod normalisation_tests;
@@ -45,6 +48,8 @@ mod tests;
 
 pub use compile::{Compiled, Failure, Note, compile, read_sender};
 pub use directory::{Directory, Resolution};
+pub use format::Record;
+pub use kept::{Kept, row_of};
 pub use table::state as table_state;
 
 /// Most domains that are each another name of the next, and most aliases that each lead to the next.

@@ -62,7 +62,7 @@ class Scripted:
 class World:
     """A keeper at work, on the table in a directory, which another one may have left there."""
 
-    def __init__(self, directory, *reads, before=None, **row):
+    def __init__(self, directory, *reads, before=None, restore=None, **row):
         self.loop, self.log, self.changes = VirtualLoop(), [], 0
         tree = Settings(hostname="mx.test", directories=[{"name": "a", "url": "file:///x", "interval": "60s", **row}])
         merged_row = merged(tree.directory, tree.directories[0])
@@ -76,7 +76,10 @@ class World:
         for patch in self._patches:
             patch.start()
         bounded = BoundedSync(self.source, identity.bounds)
-        self.keeper = Keeper(merged_row, bounded, self.table, changed=self.change, noted=lambda: None, before=before)
+        more = {"restore": restore} if restore else {}
+        self.keeper = Keeper(
+            merged_row, bounded, self.table, changed=self.change, noted=lambda: None, before=before, **more
+        )
         asyncio._set_running_loop(self.loop)
         self.task = self.loop.create_task(self.keeper.run())
         asyncio._set_running_loop(None)

@@ -367,8 +367,10 @@ def test_a_table_that_somebody_removes_is_read_anew(server, source):
 @pytest.mark.parametrize(
     "lose", [Path.unlink, lambda file: file.write_bytes(b"no database" * 1000)], ids=["removed", "damaged"]
 )
-def test_who_is_known_stays_so_until_a_table_that_is_lost_is_read_anew(server, source, lose):
-    mx = server(**rows(source.row()))
+def test_who_is_known_stays_so_until_a_table_that_is_lost_is_read_anew(server, source, tmp_path, lose):
+    (tmp_path / "b").mkdir()
+    other = Source(tmp_path / "b")
+    mx = server(**rows(source.row(), other.row("plant")))
     mx.until(lambda: code(mx, "eve@example.test") == 550, what="the first read in force")
     pid = pid_of(mx)
     source.says(status=1)
@@ -378,10 +380,30 @@ def test_who_is_known_stays_so_until_a_table_that_is_lost_is_read_anew(server, s
     os.kill(pid, signal.SIGKILL)
     mx.until(lambda: code(mx, "eve@example.test") == 451, what="the table that has nothing yet")
     with Steady(lambda: code(mx, "ann@example.test"), 0.005) as asking:
+        other.says("plant@example.test", "zoe@example.test")
+        mx.until(lambda: code(mx, "zoe@example.test") == 250, what="a change of another source")
         mx.until(lambda: asking.results.total() >= 100, what="some replies")
         source.says("ann@example.test", "new@example.test")
         mx.until(lambda: code(mx, "new@example.test") == 250, what="the first read of the new table")
     assert set(asking.results) == {250}, asking.results
+
+
+def test_the_status_names_a_source_that_fails_and_why(server, source):
+    mx = server(**rows(source.row(), {"name": "plant", "url": "file:///nowhere"}))
+    mx.until(lambda: code(mx, "ann@example.test") == 250, what="the first read")
+
+    def failing():
+        return {one["name"]: one["error"] for one in json.loads(mx.cli("status", "--json").stdout)["failing_sources"]}
+
+    plant = mx.until(lambda: failing().get("plant"), what="the source that is not there")
+    assert plant.startswith("/nowhere is not there")
+    assert plant.endswith("; not in force, because it was not read whole yet")
+    assert "office" not in failing()
+    source.says(status=1)
+    mx.until(lambda: "office" in failing(), what="the failure of the other")
+    shown = mx.cli("status").stdout.splitlines()
+    assert shown[1:3] == [f"source    {name}: {error}" for name, error in failing().items()]
+    assert shown[1].startswith("source    office: ")
 
 
 def test_a_table_that_cannot_be_opened_stops_no_other_source(server, source, tmp_path):

@@ -160,6 +160,44 @@ def test_who_is_known_stays_so_while_the_table_of_the_source_is_lost(world):
     assert (w.has("ann"), w.has("bob")) == (False, True)
 
 
+def test_who_is_known_of_a_lost_table_stays_so_when_something_else_changes(world):
+    w = world("eve@a.test\n")
+    w.turn(5)
+    w.change("ann")
+    w.turn(5)
+    w.lose_table()
+    w.write("zoe@a.test\n", age=50)
+    w.turn(5)
+    assert (w.has("ann"), w.has("zoe"), w.has("eve"), w.refreshes.problems) == (True, True, False, [])
+    w.change("bob")
+    w.turn(5)
+    assert (w.has("ann"), w.has("bob")) == (False, True)
+
+
+def test_a_table_that_cannot_be_read_keeps_nobody_new_elsewhere_waiting(world, monkeypatch):
+    w = world("eve@a.test\n")
+    w.turn(5)
+    w.change("ann")
+    w.turn(5)
+    whole = w.table.path.with_name("whole")
+    w.table.close()
+    w.table.path.rename(whole)
+    w.table.path.write_bytes(b"no database" * 1000)
+    said = []
+    monkeypatch.setattr(maillog._stream, "write", lambda name, level, fields: said.append(str(name)))
+    w.write("eve@a.test\nzoe@a.test\n", age=50)
+    before = w.compiles
+    w.turn(300)
+    assert (w.has("ann"), w.has("zoe")) == (True, True)
+    assert (w.compiles - before, said) == (1, ["directory-refused"])
+    name, sentence = w.refreshes.problems
+    assert name.endswith("is not usable")
+    assert sentence.startswith(f"office: {w.table.path} cannot be read: file is not a database.")
+    whole.rename(w.table.path)
+    w.turn(5)
+    assert (w.refreshes.problems, said[1:]) == ([], ["directory-compiled"])
+
+
 def test_changes_without_end_cost_a_fifth_of_the_time(world):
     w = world()
     begun = w.now

@@ -1,8 +1,11 @@
 """The table of a source that is live for now: kept while it is of the same source, and nothing in it is fresh."""
 
+import sqlite3
+
 import pytest
 from tests.doubles.kept_source import entry, read_by
 
+from mailmoat.directory_process import set_aside as module
 from mailmoat.directory_process.set_aside import set_aside
 from mailmoat.directory_process.table import Table
 
@@ -35,4 +38,15 @@ def test_one_that_cannot_be_used_is_not(path, tmp_path):
     assert not set_aside(tmp_path / "b.db", URL)
     assert not (tmp_path / "b.db").exists()
     path.write_bytes(b"no database at all" * 100)
+    assert not set_aside(path, URL)
+
+
+@pytest.mark.parametrize("error", [OSError(28, "No space left on device"), sqlite3.OperationalError("readonly")])
+def test_a_disk_that_does_not_take_it_stops_nothing(path, monkeypatch, error):
+    """Not even where the table is damaged, and cannot be begun anew."""
+
+    def fail(_path):
+        raise error
+
+    monkeypatch.setattr(module, "connect", fail)
     assert not set_aside(path, URL)

@@ -10,7 +10,7 @@ from tests.doubles.kept_source import ANYTHING, read_by
 from mailmoat.directory.shrinkage import Losses, Stock
 from mailmoat.directory.source import Entry, Listed
 from mailmoat.directory.table_reading import entries_of
-from mailmoat.directory_process import table as table_module
+from mailmoat.directory_process import table_file
 from mailmoat.directory_process.table import Table
 from mailmoat.errors import DirectoryError
 
@@ -252,6 +252,38 @@ def damage(path, *names):
             file.write(b"\xff" * size)
 
 
+class Broken:
+    """A connection by which the state cannot be read."""
+
+    def __init__(self, base, code):
+        self._base, self._error = base, sqlite3.DatabaseError("it cannot be read")
+        self._error.sqlite_errorcode = code
+
+    def execute(self, query, *parameters):
+        if "FROM state" in query:
+            raise self._error
+        return self._base.execute(query, *parameters)
+
+    def __getattr__(self, name):
+        return getattr(self._base, name)
+
+
+@pytest.mark.parametrize("named", ["state", "stock", "cookie", "losses", "bounds", "synced_ms", "entries"])
+@pytest.mark.parametrize(
+    ("code", "stays"), [(sqlite3.SQLITE_IOERR, True), (sqlite3.SQLITE_FULL, True), (sqlite3.SQLITE_CORRUPT, False)]
+)
+def test_a_state_that_cannot_be_read_is_said_and_is_begun_anew_where_it_is_damaged(tmp_path, named, code, stays):
+    table = opened(tmp_path)
+    read_whole(table, ANN, BOB)
+    base = table._base
+    table._base = Broken(base, code)
+    with pytest.raises(DirectoryError, match=r"a\.db: it cannot be read"):
+        getattr(table, named)
+    if stays:
+        table._base = base
+    assert (table.entries, table.generation) == ((2, 1) if stays else (0, 0))
+
+
 @pytest.mark.parametrize("suffixes", [("",), ("", "-wal", "-shm")], ids=["file", "all"])
 @pytest.mark.parametrize("replaced", [False, True], ids=["removed", "replaced"])
 def test_a_database_that_is_removed_is_begun_anew(tmp_path, suffixes, replaced):
@@ -290,7 +322,7 @@ def test_one_that_could_not_be_begun_anew_on_a_full_disk_is_when_there_is_room(t
         raise sqlite3.OperationalError("database or disk is full")
 
     with monkeypatch.context() as patched:
-        patched.setattr(table_module, "renew", full)
+        patched.setattr(table_file, "renew", full)
         for _ in range(2):
             with pytest.raises(DirectoryError, match="disk is full"):
                 change(table, [ANN], [], b"d")

@@ -30,7 +30,7 @@ class Compiler(Protocol):
     def compile(self, source: Path, snapshot: Path) -> tuple[int, list[str], list[str]]:
         """Compile the source; return its different entries, problems and warnings, sentences that name what they are about.
 
-        With problems the snapshot stays. OSError with the file's name.
+        With problems the snapshot stays, but for a part of the source that cannot be read: then it stays in that. OSError with the file's name.
         """
 
     def made_from(self, source: Path, snapshot: Path) -> Stamp | None:

@@ -23,7 +23,7 @@ from mailmoat.events import Event
 from mailmoat.growing_pause import next_pause
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Awaitable, Callable
 
     from mailmoat.directory.source import Step, SyncSource
     from mailmoat.directory_process.table import Table
@@ -36,8 +36,12 @@ LONGEST_WAIT: Final = 60.0
 """Seconds between two tries of a source that fails."""
 
 
+async def _nothing_kept(_: Table) -> bool:
+    return False
+
+
 class Keeper:
-    """That of one row; `changed` is called when recipients changed, `noted` when `freshness` did. `before` is what a directory process said of it before this one."""
+    """That of one row; `changed` is called when recipients changed, `noted` when `freshness` did, `restore` where the table may have been lost (`restoring`). `before` is what a directory process said of it before this one."""
 
     def __init__(
         self,
@@ -47,12 +51,13 @@ class Keeper:
         *,
         changed: Callable[[], None],
         noted: Callable[[], None],
+        restore: Callable[[Table], Awaitable[bool]] = _nothing_kept,
         before: SourceFreshness | None = None,
     ) -> None:
         self.row = row
         self.source = source
         self.table = table
-        self._changed, self._noted = changed, noted
+        self._changed, self._noted, self._restore = changed, noted, restore
         self._guard = ShrinkGuard(row.shrink_limit)
         self._pause = 0.0
         """Seconds before the next try; 0 = the last one did not fail."""
@@ -113,6 +118,7 @@ class Keeper:
         silence = SILENCE + 3 * self.row.interval
         self._gathered = 0, 0
         try:
+            await self._take_over()
             await self._tighten()
             again = full or self.table.held  # the source may not repeat what was held back
             cookie = None if again else self.table.cookie
@@ -131,6 +137,16 @@ class Keeper:
                         await pause()
         finally:
             self.table.undo()
+
+    async def _take_over(self) -> None:
+        """Take what is in force of the source into the table, where that is begun anew."""
+        if not await self._restore(self.table):
+            return
+        self._take_stock()
+        sentence = f"its table was lost; {self.table.entries} entries are known as they were, until it is read whole"
+        self._notes.take(Remark(sentence))
+        self._changed()
+        self._noted()
 
     async def _tighten(self) -> None:
         """Put in force the bounds of the row, if they are new. What they take away is not lost, so the guard is not asked."""

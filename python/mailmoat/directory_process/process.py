@@ -13,6 +13,7 @@ import gc
 import os
 import signal
 from contextlib import suppress
+from functools import partial
 from typing import TYPE_CHECKING, Final
 
 from mailmoat import clock, maillog
@@ -20,8 +21,10 @@ from mailmoat.control.channel import ControlError
 from mailmoat.control.server import Control
 from mailmoat.directory.freshness import Freshness, SourceFreshness, SyncState, read, write
 from mailmoat.directory.identity import Identity, live_digest
+from mailmoat.directory.inputs import table_inputs
 from mailmoat.directory.paths import directory_of, freshness_path, live_path, table_path
 from mailmoat.directory.pause import pause
+from mailmoat.directory.snapshot import SNAPSHOT_NAME
 from mailmoat.directory.source import Closing
 from mailmoat.directory.unopened import Unopened
 from mailmoat.directory_process.bounded import open_bounded_sync
@@ -29,6 +32,7 @@ from mailmoat.directory_process.keeper import Keeper
 from mailmoat.directory_process.live.lookups import LiveLookups
 from mailmoat.directory_process.live.opening import live_rows
 from mailmoat.directory_process.live.server import LiveServer
+from mailmoat.directory_process.restoring import restore
 from mailmoat.directory_process.set_aside import set_aside
 from mailmoat.directory_process.table import Table
 from mailmoat.errors import DirectoryError, SourceError
@@ -101,6 +105,7 @@ class DirectoryProcess:
     def __init__(self, loop: asyncio.AbstractEventLoop, settings: Settings, changed: int) -> None:
         self._loop, self._settings = loop, settings
         self._rows = sources(settings.directory, settings.directories)
+        self._inputs = {table.name: table for table in table_inputs(settings)}
         self._changed_descriptor = changed
         self._directory = directory_of(settings.spool_dir)
         self._control = Control(loop, {"directory.sync": self._sync}, Timers(loop, faults.deadline_failed))
@@ -182,14 +187,23 @@ class DirectoryProcess:
     def _open(self, row: SourceSettings) -> None:
         """Open the table of a source, or note why it cannot be opened: what was read of it is in the snapshot, as in an outage."""
         try:
-            table = Table(table_path(self._settings.spool_dir, row.name), Identity.of(self._settings, row))
+            keeper = self._opened_keeper(row)
         except DirectoryError as error:
             self._note_unopened(row, str(error))
             return
         self._unopened.pop(row.name, None)
-        source, before = _opened(self._settings, row), self._before.of(row.name)
-        keeper = Keeper(row, source, table, changed=self._changed, noted=self._noted, before=before)
         self._keepers[row.name] = keeper
+
+    def _opened_keeper(self, row: SourceSettings) -> Keeper:
+        spool_dir, source = self._settings.spool_dir, _opened(self._settings, row)
+        table = Table(table_path(spool_dir, row.name), Identity.of(self._settings, row))
+        kept = partial(restore, snapshot=spool_dir / SNAPSHOT_NAME, source=self._inputs[row.name])
+        before = self._before.of(row.name)
+        try:
+            return Keeper(row, source, table, changed=self._changed, noted=self._noted, restore=kept, before=before)
+        except DirectoryError:
+            table.close()
+            raise
 
     def _note_unopened(self, row: SourceSettings, reason: str) -> None:
         known = self._unopened.get(row.name) or self._before.of(row.name)

@@ -24,5 +24,5 @@ def set_aside(path: Path, url: str) -> bool:
         with closing(connect(path)) as base:
             base.execute("UPDATE state SET value=0 WHERE key='synced_ms'")
             return bool(base.execute("SELECT value FROM state WHERE key='url'").fetchone() == (url,))
-    except sqlite3.Error:
+    except (sqlite3.Error, OSError):  # as on a disk that is full, or read-only
         return False

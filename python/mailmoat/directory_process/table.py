@@ -15,10 +15,9 @@ any time. A step takes as long as its entries, at most `LARGEST_PART` of them. R
 
 from __future__ import annotations
 
-import sqlite3
-from contextlib import closing, contextmanager, suppress
+from contextlib import contextmanager
 from secrets import token_hex
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Final
 
 from mailmoat import clock
 from mailmoat.directory.shrinkage import NOTHING, Stock
@@ -26,12 +25,11 @@ from mailmoat.directory.source import LARGEST_PART, Entry, addresses_in
 from mailmoat.directory.table_reading import listed
 from mailmoat.directory_process.history import History
 from mailmoat.directory_process.table_digest import DIGESTS, digest_of, written
-from mailmoat.directory_process.table_schema import SHADOW, SWAP, VERSION, connect, execute, file_of, is_damaged, renew
+from mailmoat.directory_process.table_schema import SHADOW, SWAP, VERSION, execute
 from mailmoat.directory_process.table_state import TableState
-from mailmoat.errors import DirectoryError
-from mailmoat.files import make_directory
 
 if TYPE_CHECKING:
+    import sqlite3
     from collections.abc import Iterable, Iterator
     from pathlib import Path
 
@@ -39,19 +37,15 @@ if TYPE_CHECKING:
     from mailmoat.directory.shrinkage import Losses
     from mailmoat.directory.source import Listed
 
+MADE_UP: Final = b"\0kept "
+"""What ids begin with that no source has given, of entries that were in force before the table was begun: no source hears of them."""
+
 
 class Table(TableState):
     """The table in the database at `path`, for a source that is read by `identity`."""
 
     def __init__(self, path: Path, identity: Identity) -> None:
-        super().__init__(identity)
-        self.path = path
-        try:
-            make_directory(path.parent)
-        except OSError as error:
-            raise DirectoryError(f"{path.parent} cannot be made: {error.strerror}") from None
-        with self._failing():
-            self._begin(connect(path))
+        super().__init__(path, identity)
         self._digest = self._next = self._digest_before = 0
         self.read = NOTHING
         """What the full read that is under way has so far."""
@@ -59,8 +53,8 @@ class Table(TableState):
         """What was in force before the change that is not settled, and what that takes away of it."""
 
     def _begin(self, base: sqlite3.Connection) -> None:
-        """Take a database into use."""
-        self._base, self._file, self._history = base, file_of(self.path), History(base)
+        super()._begin(base)
+        self._history = History(base)
         self._mark = self._state("identity", "").partition(".")[2] or token_hex(8)
         with self._transaction():
             self._set(version=VERSION, url=self.identity.url)
@@ -69,11 +63,6 @@ class Table(TableState):
                 self._set(addresses=self._row("SELECT count(*) FROM address WHERE text NOT LIKE '!%'")[0])
         self.held = str(self._state("held", ""))
         """Why something was held back since what is in force was read; empty when nothing was."""
-
-    @property
-    def is_there(self) -> bool:
-        """Whether the file at its place is still the one that is written: else nobody reads what is written."""
-        return self._file is not None and self._file == file_of(self.path)
 
     def __contains__(self, entry_id: object) -> bool:
         with self._failing():
@@ -85,7 +74,8 @@ class Table(TableState):
     def __iter__(self) -> Iterator[bytes]:
         with self._failing():
             for _, entry_id, _ in self._numbered():
-                yield entry_id
+                if not entry_id.startswith(MADE_UP):
+                    yield entry_id
 
     def entry(self, entry_id: bytes) -> Entry | None:
         """Return an entry by its id, as it is known."""
@@ -198,16 +188,10 @@ class Table(TableState):
             digest = self.identity.digest if is_read else ""
             self._set(bounds=tighter.text, identity=f"{digest}.{self._mark}", generation=self.generation + changed)
 
-    def undo(self) -> None:
-        """Forget what was applied and is not settled."""
-        with suppress(sqlite3.Error):
-            if self._base.in_transaction:
-                self._base.execute("ROLLBACK")
-
-    def close(self) -> None:
-        """Close the database."""
-        with suppress(sqlite3.Error):
-            self._base.close()
+    def settle_kept(self) -> None:
+        """Put in force what was applied to a table that was never read: it was in force before this one was begun, and is read by no settings."""
+        with self._transaction():
+            self._set(bounds=self.identity.bounds.text, identity=f".{self._mark}", generation=1)
 
     def _settle(self, cookie: bytes | None, losses: Losses | None, *, changed: bool) -> None:
         generation = self.generation + (1 if changed else 0)
@@ -273,25 +257,3 @@ class Table(TableState):
             except BaseException:
                 self.undo()
                 raise
-
-    def _check_place(self) -> None:
-        """Begin anew where the file that was written is not at its place any more. DirectoryError then: nothing is known."""
-        if not self.is_there:
-            self._renew()
-            raise DirectoryError(f"{self.path} was removed or replaced; it is begun anew")
-
-    def _renew(self) -> None:
-        """Begin an empty database. The one before is open until then: the disk may be full, and all that is tried says so until there is room."""
-        base = renew(self.path)
-        with closing(self._base):
-            self._begin(base)
-
-    @contextmanager
-    def _failing(self) -> Iterator[None]:
-        try:
-            yield
-        except (sqlite3.Error, OSError) as error:
-            if isinstance(error, sqlite3.Error) and is_damaged(error):
-                with self._failing():
-                    self._renew()
-            raise DirectoryError(f"{self.path}: {error}") from None

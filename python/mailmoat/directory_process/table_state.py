@@ -18,18 +18,18 @@ from typing import TYPE_CHECKING, Any
 from mailmoat.directory.bounds import Bounds
 from mailmoat.directory.identity import Identity, was_read_by
 from mailmoat.directory.shrinkage import Losses, Stock
+from mailmoat.directory_process.table_file import TableFile
 
 if TYPE_CHECKING:
-    import sqlite3
+    from pathlib import Path
 
 
-class TableState:
-    """That of the table behind `_base`, for a source that is read by `identity`."""
+class TableState(TableFile):
+    """That of the table in the file at `path`, for a source that is read by `identity`. Raises DirectoryError."""
 
-    _base: sqlite3.Connection
-
-    def __init__(self, identity: Identity) -> None:
+    def __init__(self, path: Path, identity: Identity) -> None:
         self.identity = identity
+        super().__init__(path)
 
     @property
     def generation(self) -> int:
@@ -86,6 +86,3 @@ class TableState:
 
     def _set(self, **values: object) -> None:
         self._base.executemany("INSERT OR REPLACE INTO state VALUES(?, ?)", values.items())
-
-    def _row(self, query: str, *parameters: object) -> Any:
-        return self._base.execute(query, parameters).fetchone()

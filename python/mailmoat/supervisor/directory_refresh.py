@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
 from mailmoat import clock
-from mailmoat.directory.inputs import RecipientsCompiler, state_of
+from mailmoat.directory.inputs import UNKNOWN_STATE, RecipientsCompiler, state_of
 from mailmoat.file_changes import RETRY_TIME, stamp_of
 from mailmoat.supervisor.refresh import Refresh
 
@@ -43,7 +43,8 @@ class DirectoryRefresh(Refresh):
         return due
 
     def _is_in_force(self) -> bool:
-        return not self._compiler.behind(self.file.snapshot)
+        tables = self._compiler.tables
+        return not self._compiler.behind(self.file.snapshot) and UNKNOWN_STATE not in map(state_of, tables)
 
     def _tables_due(self, now: float) -> bool:
         """Return whether a table is not as in the snapshot; files that nobody wrote to are not opened for it."""

@@ -11,19 +11,19 @@ use super::*;
 use crate::machine::message::address::{Address, Limits};
 
 /// However much is another.
-fn any(_: u64) -> u64 {
+pub fn any(_: u64) -> u64 {
     u64::MAX
 }
 
 /// A table whose changes are written down.
-struct Source {
-    input: Input,
+pub struct Source {
+    pub input: Input,
     connection: Connection,
     generation: i64,
 }
 
 impl Source {
-    fn new(scratch: &Scratch, number: u8) -> Self {
+    pub fn new(scratch: &Scratch, number: u8) -> Self {
         let input = table(scratch, number, 1, &[]);
         let connection = Connection::open(&input.path).unwrap();
         connection
@@ -37,7 +37,7 @@ impl Source {
     }
 
     /// Gives an entry other rows, each an address and its targets.
-    fn change(&mut self, entry: i64, rows: &[(&str, &str)]) {
+    pub fn change(&mut self, entry: i64, rows: &[(&str, &str)]) {
         self.generation += 1;
         let base = self.connection.transaction().unwrap();
         let log = "INSERT OR IGNORE INTO history SELECT ?1, ?2, ";
@@ -59,19 +59,19 @@ impl Source {
 }
 
 /// What a directory says of addresses, with the names of its domains.
-fn answers(directory: &Directory, addresses: &[String]) -> Vec<Resolution> {
+pub fn answers(directory: &Directory, addresses: &[String]) -> Vec<Resolution> {
     let parsed = addresses.iter().map(|address| Address::parse(address.as_bytes(), &Limits::default()).unwrap());
     parsed.map(|address| directory.resolve(&address, &plus())).collect()
 }
 
 /// The addresses that a test knows, and some that nobody has.
-fn asked(names: &[&str], domains: &[&str]) -> Vec<String> {
+pub fn asked(names: &[&str], domains: &[&str]) -> Vec<String> {
     let with_details = names.iter().flat_map(|name| [(*name).to_owned(), format!("{name}+x")]);
     with_details.flat_map(|name| domains.iter().map(move |domain| format!("{name}@{domain}"))).collect()
 }
 
 /// Whether the snapshot is one of changes: then, and only then, there is a base.
-fn has_base(scratch: &Scratch) -> bool {
+pub fn has_base(scratch: &Scratch) -> bool {
     let names = fs::read_dir(&scratch.0).unwrap().map(|entry| entry.unwrap().path());
     names.filter(|path| path.extension().is_some_and(|extension| extension == "base")).count() == 1
 }

@@ -6,8 +6,9 @@ use std::io;
 use std::path::{Path, PathBuf};
 
 use super::format::Record;
+use super::kept::Kept;
 use super::table::Table;
-use super::{Form, Found, Input, MOST_TARGETS, Scope, Stamp};
+use super::{Directory, Form, Found, Input, MOST_TARGETS, Scope, Stamp};
 use crate::machine::message::address::Limits;
 
 mod alias_line;
@@ -45,10 +46,12 @@ const MAX_KEY: usize = 2 * MAX_LINE;
 const MAX_TARGETS: usize = MOST_TARGETS * 1024;
 /// Lengths are the session's business: an entry too long for its limits is never asked for.
 pub(super) const NO_LIMITS: Limits = Limits { local_part: 0, domain: 0, path: 0 };
+const KEPT: &str =
+    "Who was known of it stays known, and who is new in it is not found; see the disk and who may read the file";
 const FORMS: &str = "Write user@domain, @domain or !user@domain, and comments after #";
 
 /// What `compile` did.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
 pub struct Compiled {
     /// Different entries of all inputs.
     pub entries: u64,
@@ -56,6 +59,8 @@ pub struct Compiled {
     pub problems: Vec<Note>,
     /// What is in them and does nothing.
     pub warnings: Vec<Note>,
+    /// Tables that cannot be read: the snapshot has of them what the one before had.
+    pub unread: Vec<Note>,
 }
 
 /// What could not be read or written, and why.
@@ -77,6 +82,7 @@ impl From<io::Error> for Failure {
 enum Source {
     Text(Text),
     Table(Table),
+    Kept(Kept),
 }
 
 /// The inputs that are compiled, open.
@@ -100,8 +106,10 @@ impl Opened<'_> {
     }
 }
 
-/// Compiles `inputs` into the snapshot `target`: of several that have an address, the first decides. A table that is missing is empty.
+/// Compiles `inputs` into the snapshot `target`: of several that have an address, the first decides.
 ///
+/// Of a table that is missing, was not read whole yet or cannot be read, that counts which the snapshot that is there has of it: whoever was
+/// known stays known until the source says otherwise. It is empty where that has nothing.
 /// Where little changed since the snapshot that is there, only that is compiled; then the warnings are about that, too.
 pub fn compile(inputs: &[Input], target: &Path, scope: &Scope) -> Result<Compiled, Failure> {
     compile_with(inputs, target, scope, changes::most_of)
@@ -114,6 +122,32 @@ pub(super) fn compile_with(
     scope: &Scope,
     most: fn(u64) -> u64,
 ) -> Result<Compiled, Failure> {
+    let mut unread: Vec<Note> = Vec::new();
+    loop {
+        match compile_without(&unread, inputs, target, scope, most) {
+            Err(Failure::Source(path, error)) => {
+                let is_new =
+                    |input: &&Input| input.path == path && unread.iter().all(|(number, _)| *number != input.number);
+                let Some(table) = inputs.iter().filter(|input| input.is_table()).find(is_new) else {
+                    return Err(Failure::Source(path, error));
+                };
+                unread.push((table.number, format!("{} cannot be read: {error}. {KEPT}", path.display())));
+            }
+            Ok(compiled) => return Ok(Compiled { unread, ..compiled }),
+            failed => return failed,
+        }
+    }
+}
+
+/// The same without the tables of which `unread` says that they cannot be read.
+fn compile_without(
+    unread: &[Note],
+    inputs: &[Input],
+    target: &Path,
+    scope: &Scope,
+    most: fn(u64) -> u64,
+) -> Result<Compiled, Failure> {
+    let open = |input: &Input| open(input, target, unread.iter().all(|(number, _)| *number != input.number));
     let sources = inputs.iter().map(open).collect::<Result<Vec<Source>, Failure>>()?;
     let states = states(inputs, &sources)?;
     let opened = Opened { inputs, sources, states, scope };
@@ -132,6 +166,7 @@ fn compile_all(opened: &Opened<'_>, target: &Path) -> Result<Compiled, Failure> 
         match source {
             Source::Text(text) => text.read(&mut draft, scope, &mut problems, &mut strangers)?,
             Source::Table(table) => rows::read(input, table, &mut draft, scope, &mut warnings, &mut strangers)?,
+            Source::Kept(kept) => rows::keep(kept, &mut draft, scope, &mut strangers)?,
         }
         draft.end_input();
     }
@@ -153,17 +188,23 @@ fn compile_all(opened: &Opened<'_>, target: &Path) -> Result<Compiled, Failure> 
     if problems.is_empty() {
         draft.publish(target, entries, opened.stamp(), strangers.ours)?;
         let warnings = strangers.list().into_iter().chain(warnings.list()).collect();
-        return Ok(Compiled { entries, problems: Vec::new(), warnings });
+        return Ok(Compiled { entries, warnings, ..Compiled::default() });
     }
-    Ok(Compiled { entries, problems: problems.list(), warnings: Vec::new() })
+    Ok(Compiled { entries, problems: problems.list(), ..Compiled::default() })
 }
 
-fn open(input: &Input) -> Result<Source, Failure> {
-    if input.is_table() {
-        Table::open(&input.path).map(Source::Table).map_err(|error| Failure::Source(input.path.clone(), error))
-    } else {
-        Text::open(&input.path).map(Source::Text)
+/// Opens an input; of a table that `is_readable` is not, or that was not read whole yet, what the snapshot at `target` has of it.
+fn open(input: &Input, target: &Path, is_readable: bool) -> Result<Source, Failure> {
+    if !input.is_table() {
+        return Text::open(&input.path).map(Source::Text);
     }
+    let wrong = |error| Failure::Source(input.path.clone(), error);
+    let table = if is_readable { Table::open(&input.path).map_err(wrong)? } else { Table::missing() };
+    if !table.state().map_err(wrong)?.is_empty() {
+        return Ok(Source::Table(table));
+    }
+    let kept = Directory::open(target).ok().and_then(|in_force| Kept::of(in_force, input));
+    Ok(kept.map_or(Source::Table(table), Source::Kept))
 }
 
 /// Whether every table was read whole once: until then, an address that is not found is unknown and not refused.
@@ -175,10 +216,12 @@ fn all_read(states: &str) -> bool {
 fn states(inputs: &[Input], sources: &[Source]) -> Result<String, Failure> {
     let mut lines = String::new();
     for (input, source) in inputs.iter().zip(sources) {
-        if let Source::Table(table) = source {
-            let state = table.state().map_err(|error| Failure::Source(input.path.clone(), error))?;
-            let _ = writeln!(lines, "{} {state}", input.number); // to a String it cannot fail
-        }
+        let state = match source {
+            Source::Text(_) => continue,
+            Source::Table(table) => table.state().map_err(|error| Failure::Source(input.path.clone(), error))?,
+            Source::Kept(kept) => kept.state().to_owned(),
+        };
+        let _ = writeln!(lines, "{} {state}", input.number); // to a String it cannot fail
     }
     Ok(lines)
 }

@@ -14,8 +14,8 @@ const LOOKS: usize = 5;
 
 /// A compiled directory, mapped read-only: a whole one, and what changed since.
 pub struct Directory {
-    base: Layer,
-    changes: Option<Layer>,
+    pub(super) base: Layer,
+    pub(super) changes: Option<Layer>,
 }
 
 impl Directory {
@@ -64,6 +64,12 @@ impl Directory {
     /// The tables it was compiled from: their numbers, each with what `table_state` said then.
     pub fn tables(&self) -> Vec<(u8, String)> {
         self.newest().tables()
+    }
+
+    /// What `table_state` said of the table `input` then; None where it was no input, or not read whole yet.
+    pub(super) fn state_of(&self, input: &Input) -> Option<String> {
+        let state = self.tables().into_iter().find(|(number, _)| *number == input.number).map(|(_, state)| state);
+        state.filter(|state| !state.is_empty() && self.newest().has(input))
     }
 
     /// What is known of `address`, or of the one that it is a subaddress of, and who gets its mail. At each domain its options say what is

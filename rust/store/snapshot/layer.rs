@@ -34,6 +34,12 @@ impl Layer {
         self.part(HEADER as u64, self.header.scope) == scope.text(inputs).as_bytes()
     }
 
+    /// Whether `input` is among those that it was made from, whatever the scope was: where it stands between quotes, quotes are escaped.
+    pub fn has(&self, input: &Input) -> bool {
+        let scope = self.part(HEADER as u64, self.header.scope);
+        memchr::memmem::find(scope, format!("{input:?}").as_bytes()).is_some()
+    }
+
     /// The tables it was compiled from: their numbers, each with what `table_state` said then.
     pub fn tables(&self) -> Vec<(u8, String)> {
         let text = self.part((HEADER as u64).saturating_add(self.header.scope), self.header.states);
@@ -83,10 +89,38 @@ impl Layer {
         self.paired(self.header.others, self.header.dependents, hash(false, key))
     }
 
+    /// Gives each record of the inputs with its offset, in no order; of a key that other records decide about, too. None: the file contradicts itself.
+    pub fn each_of_inputs<'s>(&'s self, mut take: impl FnMut(u64, Record<'s>)) -> Option<()> {
+        let others = self.pairs(0, self.header.others)?;
+        let of_others: Vec<(u64, u64)> =
+            others.chunks_exact(PAIR).map(|pair| Some((word(pair, 0)?, word(pair, 8)?))).collect::<Option<_>>()?;
+        for (_, at) in &of_others {
+            take(*at, self.record(*at)?);
+        }
+        let table = self.part(self.header.table, self.header.slots.checked_mul(8)?);
+        for slot in table.chunks_exact(8) {
+            let at = word(slot, 0)? & OFFSET_MASK;
+            if at == 0 {
+                continue;
+            }
+            let record = self.record(at)?;
+            let hash = hash(record.kind.is_domain(), record.key);
+            if of_others.binary_search_by_key(&hash, |(hash, _)| *hash).is_err() {
+                take(at, record);
+            }
+        }
+        Some(())
+    }
+
+    /// The list of `count` pairs from the pair number `first`.
+    fn pairs(&self, first: u64, count: u64) -> Option<&[u8]> {
+        let start = self.header.pairs()?.checked_add(first.checked_mul(PAIR as u64)?)?;
+        Some(self.part(start, count.checked_mul(PAIR as u64)?))
+    }
+
     /// The records that are paired with `hash` in the list of `count` pairs from the pair number `first`.
     fn paired(&self, first: u64, count: u64, hash: u64) -> Option<Vec<Record<'_>>> {
-        let start = self.header.pairs()?.checked_add(first.checked_mul(PAIR as u64)?)?;
-        let pairs = self.part(start, count.checked_mul(PAIR as u64)?);
+        let pairs = self.pairs(first, count)?;
         let pair = |number: usize| pairs.get(number * PAIR..(number + 1) * PAIR);
         let (mut from, mut to) = (0, pairs.len() / PAIR);
         while from < to {
@@ -97,7 +131,8 @@ impl Layer {
         equal.map(|pair| self.record(word(pair, 8)?)).collect()
     }
 
-    fn record(&self, at: u64) -> Option<Record<'_>> {
+    /// The record at an offset; None when there is none.
+    pub fn record(&self, at: u64) -> Option<Record<'_>> {
         let records = self.map.get(..usize::try_from(self.header.table).ok()?)?;
         let record = Record::read(records.get(usize::try_from(at).ok()?..)?)?;
         (record.kind != Found::Absent || self.header.base != 0).then_some(record)

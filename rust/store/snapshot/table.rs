@@ -45,9 +45,14 @@ impl Table {
     /// Opens the table in the database at `path`.
     pub fn open(path: &Path) -> io::Result<Self> {
         if !path.try_exists()? {
-            return Ok(Self(None));
+            return Ok(Self::missing());
         }
         connect(path).map(|connection| Self(Some(connection))).map_err(failed)
+    }
+
+    /// One that is not there.
+    pub const fn missing() -> Self {
+        Self(None)
     }
 
     /// What it is now: equal states mean equal rows. Empty when there is none, or none was read whole yet.

@@ -358,7 +358,7 @@ fn every_form_of_a_sender_is_found_and_the_nearest_entry_decides() {
     ] {
         assert_eq!(blocks(&list, address), found, "{address}");
     }
-    let nobody = Compiled { entries: 0, problems: Vec::new(), warnings: Vec::new() };
+    let nobody = Compiled::default();
     let scope = Scope { form: Form::Senders, ..Scope::default() };
     assert_eq!(text_compiled(&scratch.source(b"# nobody\n"), &scratch.target(), &scope).unwrap(), nobody);
 }

@@ -36,8 +36,16 @@ pub(super) fn most_of(entries: u64) -> u64 {
     entries / 100
 }
 
-/// What is said of each address, by its key; None: nothing.
-type Joined = BTreeMap<Vec<u8>, Option<Stored>>;
+/// What the inputs say of an address.
+struct Said {
+    /// Each record, in their order.
+    records: Vec<Stored>,
+    /// All together; None: nothing.
+    one: Option<Stored>,
+}
+
+/// What is said of each address, by its key.
+type Joined = BTreeMap<Vec<u8>, Said>;
 
 /// What may be another than in the base.
 struct Changes<'a> {
@@ -68,9 +76,9 @@ pub(super) fn compile(opened: &Opened<'_>, target: &Path, most: fn(u64) -> u64) 
     }
     let mut draft = Draft::create(target, &opened.scope.text(opened.inputs), &opened.states)?;
     let (mut entries, mut steps, now) = (base.header.entries, Steps::default(), Now { joined: &joined, base });
-    for (key, record) in &joined {
+    for (key, Said { records, one }) in &joined {
         let Some(before) = base.find(false, key, hash(false, key)) else { return Ok(None) };
-        let record = record.as_ref().and_then(Stored::record);
+        let record = one.as_ref().and_then(Stored::record);
         entries = (entries + u64::from(record.is_some())).saturating_sub(u64::from(before.is_some()));
         match record {
             None if before.is_none() => {}
@@ -81,6 +89,9 @@ pub(super) fn compile(opened: &Opened<'_>, target: &Path, most: fn(u64) -> u64) 
                 draft.add(Record { kind, targets: targets.as_bytes(), ..record })?;
             }
             None => draft.add(Record { kind: Found::Absent, source: 0, line: 0, key, targets: &[] })?,
+        }
+        if records.len() > 1 || record.is_some_and(|record| !record.targets.is_empty()) {
+            records.iter().filter_map(Stored::record).try_for_each(|record| draft.add_other(record))?;
         }
     }
     draft.end_input();
@@ -94,7 +105,7 @@ pub(super) fn compile(opened: &Opened<'_>, target: &Path, most: fn(u64) -> u64) 
         return Ok(None);
     }
     draft.publish_changes(target, entries, opened.stamp(), mark)?;
-    Ok(Some(Compiled { entries, problems: Vec::new(), warnings: warnings.list() }))
+    Ok(Some(Compiled { entries, warnings: warnings.list(), ..Compiled::default() }))
 }
 
 impl<'a> Changes<'a> {
@@ -114,7 +125,12 @@ impl<'a> Changes<'a> {
     fn read(&mut self, opened: &Opened<'_>, warnings: &mut Notes) -> Result<Option<()>, Failure> {
         let then: BTreeMap<u8, String> = self.base.tables().into_iter().collect();
         for (input, source) in opened.inputs.iter().zip(&opened.sources) {
-            let Source::Table(table) = source else { continue };
+            let table = match source {
+                Source::Text(_) => continue,
+                Source::Table(table) => table,
+                Source::Kept(kept) if then.get(&input.number).is_some_and(|then| then == kept.state()) => continue,
+                Source::Kept(_) => return Ok(None), // what the changes say of it is nowhere else
+            };
             let wrong = |error| Failure::Source(input.path.clone(), error);
             let now = table.state().map_err(wrong)?;
             let Some(then) = then.get(&input.number) else { return Ok(None) };
@@ -203,10 +219,10 @@ impl<'a> Changes<'a> {
             records.extend(new);
             records.sort_by_key(|stored| stored.record().map(|record| self.place(&record)));
             let one = first_of(&records, |first, second| repeated(self.inputs, first, second, problems, warnings));
-            if one.as_ref().is_some_and(|one| !self.has_room_for(one)) {
+            if !records.iter().chain(&one).all(|stored| self.has_room_for(stored)) {
                 return None;
             }
-            joined.insert(key, one);
+            joined.insert(key, Said { records, one });
         }
         Some((joined, ours))
     }
@@ -262,8 +278,8 @@ struct Now<'a> {
 
 impl Records for Now<'_> {
     fn find(&self, is_domain: bool, key: &[u8]) -> io::Result<Option<Stored>> {
-        if let Some(record) = self.joined.get(key).filter(|_| !is_domain) {
-            return Ok(record.clone());
+        if let Some(said) = self.joined.get(key).filter(|_| !is_domain) {
+            return Ok(said.one.clone());
         }
         let records = self.base.of_inputs(is_domain, key).ok_or(io::ErrorKind::InvalidData)?;
         let records: Option<Vec<Stored>> = records.iter().map(Stored::of).collect();

@@ -7,15 +7,15 @@ use std::os::unix::fs::{FileExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicU32, Ordering};
 
-use super::place::{alone, parent_of, sweep};
+use super::place::sweep;
 use super::steps::Steps;
 use super::stored::Stored;
 use super::targets::{self, Targets};
 use super::{MAX_ENTRIES, MAX_KEY, MAX_TARGETS};
-use crate::store::disk::sync_directory;
-use crate::store::snapshot::format::{HEADER, Header, OFFSET_BITS, OFFSET_MASK, PAIR, RECORD, Record, hash};
-use crate::store::snapshot::layer::base_path;
-use crate::store::snapshot::{Found, Stamp};
+use crate::store::snapshot::Found;
+use crate::store::snapshot::format::{HEADER, OFFSET_BITS, OFFSET_MASK, RECORD, Record, hash};
+
+mod publish;
 
 /// Most pairs of a key and an alias that leads to it, 16 octets each: with more, every change is compiled whole.
 pub(super) const MOST_DEPENDENTS: usize = 2_000_000;
@@ -33,6 +33,8 @@ pub(super) struct Draft {
     ends: Vec<usize>,
     /// Hashes of keys that have several, or of which the table leads to one that was made of them.
     several: Vec<u64>,
+    /// Hash and offset of records of changes that the table does not lead to.
+    others: Vec<(u64, u64)>,
     /// Hashes of keys that were looked at for an alias, and its offset.
     pub dependents: Vec<(u64, u64)>,
     /// From alias to alias.
@@ -62,6 +64,7 @@ impl Draft {
             index: Vec::new(),
             ends: Vec::new(),
             several: Vec::new(),
+            others: Vec::new(),
             dependents: Vec::new(),
             steps: Steps::default(),
             aliases: Vec::new(),
@@ -105,6 +108,13 @@ impl Draft {
         self.write(record.key)?;
         self.write(&tail)?;
         Ok(at)
+    }
+
+    /// Appends a record of an input about whose key changes say what was made of it.
+    pub fn add_other(&mut self, record: Record<'_>) -> io::Result<()> {
+        let at = self.append(record)?;
+        self.others.push((hash(record.kind.is_domain(), record.key), at));
+        Ok(())
     }
 
     /// Makes the table; gives the number of different entries. `repeated` gets two records of one key, of which the first is in the table.
@@ -241,54 +251,6 @@ impl Draft {
             }
         }
         Ok(filled)
-    }
-
-    /// Puts the whole snapshot at `target`: entries there are, the stamp of the text file, and the entries that count at local domains.
-    pub fn publish(mut self, target: &Path, entries: u64, stamp: Stamp, ours: u64) -> io::Result<()> {
-        let is_changeable = !self.is_full() && self.dependents.len() < MOST_DEPENDENTS && self.steps.leave_half();
-        if is_changeable {
-            self.several.sort_unstable();
-            self.index.retain(|(hash, _)| self.several.binary_search(hash).is_ok());
-            self.index.sort_unstable();
-            self.dependents.sort_unstable();
-        } else {
-            self.index.clear();
-            self.dependents.clear();
-        }
-        self.finish(entries, stamp, if is_changeable { ours } else { 0 }, 0)?;
-        let _alone = alone(target);
-        fs::rename(&self.path, target)?;
-        sync_directory(parent_of(target))?;
-        sweep(target, b".base");
-        Ok(())
-    }
-
-    /// Puts the changes at `target`, upon the base with this mark, which is there; `NotFound` when it is not there any more.
-    pub fn publish_changes(mut self, target: &Path, entries: u64, stamp: Stamp, base: u64) -> io::Result<()> {
-        self.index.clear();
-        self.finish(entries, stamp, 0, base)?;
-        let _alone = alone(target);
-        fs::metadata(base_path(target, base))?;
-        fs::rename(&self.path, target)?;
-        sync_directory(parent_of(target))
-    }
-
-    /// Writes what is behind the records, and the header.
-    fn finish(&mut self, entries: u64, stamp: Stamp, ours: u64, base: u64) -> io::Result<()> {
-        let (scope, states, slots) = (self.scope, self.states, self.table.len() as u64);
-        let (others, dependents) = (self.index.len() as u64, self.dependents.len() as u64);
-        for (hash, at) in self.index.iter().chain(&self.dependents) {
-            self.file.write_all(&hash.to_le_bytes())?;
-            self.file.write_all(&at.to_le_bytes())?;
-        }
-        let table = self.at + (others + dependents) * PAIR as u64;
-        for slot in &self.table {
-            self.file.write_all(&slot.to_le_bytes())?;
-        }
-        self.file.flush()?;
-        let header = Header { scope, states, entries, stamp, table, slots, ours, others, dependents, base };
-        self.file.get_ref().write_all_at(&header.encode(), 0)?;
-        self.file.get_ref().sync_all()
     }
 }
 

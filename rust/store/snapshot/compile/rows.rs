@@ -9,6 +9,7 @@ use super::notes::{Notes, printable};
 use super::strangers::Strangers;
 use super::{Failure, MAX_ENTRIES};
 use crate::store::snapshot::format::Record;
+use crate::store::snapshot::kept::Kept;
 use crate::store::snapshot::table::{Row, Table};
 use crate::store::snapshot::{Input, Scope};
 
@@ -102,6 +103,19 @@ pub(super) fn read(
     reader.warn(warnings);
     if is_full {
         warnings.add(input.number, format!("more than {MAX_ENTRIES} entries. The rest is left out"));
+    }
+    Ok(())
+}
+
+/// Adds the records that a table had when it was read last.
+pub(super) fn keep(kept: &Kept, draft: &mut Draft, scope: &Scope, strangers: &mut Strangers) -> Result<(), Failure> {
+    for record in kept.records(0) {
+        if draft.is_full() {
+            break;
+        }
+        draft.add(record)?;
+        let domain = record.key.rsplit(|octet| *octet == b'@').next().unwrap_or_default();
+        strangers.see_row(&String::from_utf8_lossy(domain), scope);
     }
     Ok(())
 }
