@@ -20,7 +20,8 @@ pub mod machine;
 use machine::Machine;
 
 thread_local! {
-    /// Where the connections of a thread decrypt, one at a time: large reads would each take memory from the system and give it back.
+    /// Where the connections of a thread gather what is decrypted and no content, one at a time: large reads would each take memory from
+    /// the system and give it back.
     static PLAINTEXT: Cell<Vec<u8>> = const { Cell::new(Vec::new()) };
 }
 
@@ -47,34 +48,32 @@ impl<M: Machine> Wire<M> {
 
     /// Takes what the socket gave.
     pub fn receive(&mut self, octets: &[u8]) -> M::Step {
-        let Some(tls) = &mut self.tls else { return self.machine.receive(octets) };
+        let Self { machine, tls: Some(tls) } = self else { return self.machine.receive(octets) };
         if let Some(fault) = tls.fault {
-            return self.machine.broken(fault);
+            return machine.broken(fault);
         }
-        let mut plaintext = PLAINTEXT.take();
-        let progress = tls.layer.receive_ciphertext(octets, &mut plaintext, &mut tls.output);
+        let (mut plaintext, mut has_come) = (PLAINTEXT.take(), false);
+        let gather = |octets: &[u8]| {
+            has_come = true;
+            let fed = if plaintext.is_empty() { machine.feed(octets) } else { 0 };
+            plaintext.extend_from_slice(octets.get(fed..).unwrap_or_default());
+        };
+        let progress = tls.layer.receive_ciphertext(octets, gather, &mut tls.output);
         tls.fault = progress.err();
-        let step = self.take_plaintext(progress, &plaintext);
-        plaintext.clear();
-        PLAINTEXT.set(plaintext);
-        step
-    }
-
-    /// Takes what was decrypted; what came before a fault is as good as ever.
-    fn take_plaintext(&mut self, progress: Result<Progress, Fault>, plaintext: &[u8]) -> M::Step {
-        let facts = self.tls.as_ref().and_then(|tls| tls.layer.facts());
-        let step = match (progress, facts) {
-            (Ok(Progress::Established), Some(facts)) => self.machine.established(facts, plaintext),
-            (Ok(Progress::Open | Progress::PeerClosed), _) => self.machine.receive(plaintext),
-            (Ok(_), _) => self.machine.handshaking(),
+        let step = match (progress, tls.layer.facts()) {
+            (Ok(Progress::Established), Some(facts)) => machine.established(facts, &plaintext),
+            (Ok(Progress::Open | Progress::PeerClosed), _) => machine.receive(&plaintext),
+            (Ok(_), _) => machine.handshaking(),
             (Err(fault), facts) => {
-                if facts.is_some() && !plaintext.is_empty() {
-                    self.machine.receive(plaintext);
+                if facts.is_some() && has_come {
+                    machine.receive(&plaintext); // what came before a fault is as good as ever
                 }
-                self.machine.broken(fault)
+                machine.broken(fault)
             }
         };
-        if self.peer_closed() { self.machine.peer_closed(step) } else { step }
+        plaintext.clear();
+        PLAINTEXT.set(plaintext);
+        if tls.layer.peer_closed() { machine.peer_closed(step) } else { step }
     }
 
     /// What is known of TLS; None in clear and before the handshake is done.

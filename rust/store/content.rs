@@ -188,9 +188,10 @@ impl IncomingContent {
     /// Moves what is in memory to a file: the body, or a header section that has not ended.
     fn spill(&mut self) -> io::Result<()> {
         if let Some(header) = self.header_length() {
-            let body = self.memory.split_off(header);
-            self.open_body(&body)?;
-            self.memory.shrink_to_fit();
+            let memory = std::mem::take(&mut self.memory);
+            let (header, body) = memory.split_at(header);
+            self.memory = header.to_vec();
+            self.open_body(body)?;
         } else {
             let header = std::mem::take(&mut self.memory);
             self.header_file = Some(self.create(&header, 0)?);

@@ -74,7 +74,8 @@ impl End {
         for piece in super::cut(octets, seed) {
             let broken = self.progress.is_err();
             let (known, written) = (self.plaintext.len(), self.output.len());
-            let progress = self.layer.receive_ciphertext(piece, &mut self.plaintext, &mut self.output);
+            let plaintext = |octets: &[u8]| self.plaintext.extend(octets);
+            let progress = self.layer.receive_ciphertext(piece, plaintext, &mut self.output);
             if broken {
                 // Nothing comes of what follows a fault.
                 assert_eq!((self.plaintext.len(), self.output.len()), (known, written));

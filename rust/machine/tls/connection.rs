@@ -78,16 +78,16 @@ impl TlsLayer {
         Self { side, stage, handshake: 0, facts: None, peer_closed: false }
     }
 
-    /// Takes what the socket gave; appends plaintext, and what must be sent: on a fault the alert, if there is one. After a fault nothing is
-    /// taken any more.
+    /// Takes what the socket gave; hands over plaintext, of each record for itself, and appends what must be sent: on a fault the alert, if
+    /// there is one. After a fault nothing is taken any more.
     pub fn receive_ciphertext(
         &mut self,
         octets: &[u8],
-        plaintext: &mut Vec<u8>,
+        mut plaintext: impl FnMut(&[u8]),
         output: &mut Vec<u8>,
     ) -> Result<Progress, Fault> {
         let was_established = self.facts.is_some();
-        if let Err(fault) = self.take(octets, plaintext, output) {
+        if let Err(fault) = self.take(octets, &mut plaintext, output) {
             self.stage = Stage::Over;
             return Err(fault);
         }
@@ -148,7 +148,7 @@ impl TlsLayer {
         }
     }
 
-    fn take(&mut self, octets: &[u8], plaintext: &mut Vec<u8>, output: &mut Vec<u8>) -> Result<(), Fault> {
+    fn take(&mut self, octets: &[u8], plaintext: &mut impl FnMut(&[u8]), output: &mut Vec<u8>) -> Result<(), Fault> {
         let mut rest = octets;
         while !rest.is_empty() && !self.peer_closed {
             let before = rest.len();
@@ -202,12 +202,12 @@ impl TlsLayer {
     }
 
     /// Works on what was read.
-    fn process(&mut self, plaintext: &mut Vec<u8>, output: &mut Vec<u8>) -> Result<(), Fault> {
+    fn process(&mut self, plaintext: &mut impl FnMut(&[u8]), output: &mut Vec<u8>) -> Result<(), Fault> {
         let Stage::Open(connection) = &mut self.stage else { return Ok(()) };
         let state = connection.process_new_packets();
         let mut reader = connection.reader();
         while let Ok(chunk @ [_, ..]) = reader.fill_buf() {
-            plaintext.extend_from_slice(chunk);
+            plaintext(chunk);
             let read = chunk.len();
             reader.consume(read);
         }

@@ -97,7 +97,8 @@ impl End {
     fn take(&mut self, octets: &[u8], cut: usize) {
         for piece in octets.chunks(cut) {
             if self.progress.is_ok() {
-                self.progress = self.layer.receive_ciphertext(piece, &mut self.plaintext, &mut self.output);
+                let plaintext = |octets: &[u8]| self.plaintext.extend(octets);
+                self.progress = self.layer.receive_ciphertext(piece, plaintext, &mut self.output);
             }
         }
     }

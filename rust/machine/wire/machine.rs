@@ -6,6 +6,8 @@ use crate::machine::tls::{Facts, Fault};
 pub trait Machine {
     /// What it asks of its caller.
     type Step;
+    /// Takes octets of a content, and returns how many; none when something else comes next. [`Self::receive`] goes on behind them.
+    fn feed(&mut self, plaintext: &[u8]) -> usize;
     /// Takes plaintext.
     fn receive(&mut self, plaintext: &[u8]) -> Self::Step;
     /// Takes what is to be written.

@@ -3,9 +3,11 @@
 use proptest::prelude::*;
 
 use super::*;
+use crate::machine::message::content::Octets;
 use crate::machine::smtp::client::{Protocol, Timeout, Tls as Asked};
 use crate::machine::smtp::reply::Reply;
 use crate::machine::smtp::server::config::Config;
+use crate::machine::smtp::server::content_rules::ContentRules;
 use crate::machine::smtp::server::step::Verdict;
 use crate::machine::smtp::server::tally::End;
 use crate::machine::tls::tests::{HOST, asked, authority, client as policy, rules, server as setup};
@@ -66,7 +68,7 @@ impl Speaker {
             if said.is_empty() && answered.is_empty() {
                 return step;
             }
-            let _ = self.layer.receive_ciphertext(&answered, &mut self.heard, &mut self.output);
+            let _ = self.layer.receive_ciphertext(&answered, |heard| self.heard.extend(heard), &mut self.output);
         }
     }
 
@@ -119,6 +121,24 @@ fn received_says_that_the_message_came_by_tls() {
     // The order of RFC 5321 4.4: clauses that were added to the standard come last.
     let clauses = "with ESMTPS id q1\r\n\tfor <x@y.test>\r\n\ttls TLS_AES_256_GCM_SHA384;\r\n\tDATE\r\n";
     assert!(trace.contains(clauses), "{trace}");
+}
+
+#[test]
+fn a_content_of_several_records_is_whole_and_so_is_what_is_pipelined_behind_it() {
+    let content = ContentRules { message_size: 0, ..config().content };
+    let (mut wire, mut speaker) = secured(Config { content, ..config() });
+    speaker.say(&mut wire, b"EHLO c.test\r\nMAIL FROM:<>\r\nRCPT TO:<x@y.test>\r\nDATA\r\n");
+    let sent = format!("A: b\r\n\r\n{}", "a line of a large content\r\n..\r\n".repeat(3000));
+    let behind = "RSET\r\nBDAT 3 LAST\r\nabcNOOP\r\n";
+    speaker.layer.send_plaintext(format!("{sent}.\r\n{behind}").as_bytes(), &mut speaker.output);
+    assert_eq!(speaker.carry(&mut wire), Step::Commit);
+    let message = wire.message("q1", 0, "DATE", b"", None).unwrap();
+    let Octets::Memory(octets) = &message.content.octets else { panic!("in a file") };
+    assert!(text(octets) == sent.replace("\n..", "\n."));
+    assert_eq!((wire.committed(None), speaker.carry(&mut wire)), (Step::NeedInput, Step::NeedInput));
+    let heard = text(&speaker.heard);
+    let codes: Vec<&str> = heard.lines().map(|line| &line[..3]).collect();
+    assert_eq!(codes, ["250", "250", "503", "250"], "{heard}");
 }
 
 #[test]

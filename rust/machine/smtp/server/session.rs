@@ -167,19 +167,24 @@ impl Session {
 
     /// Takes input and begins a turn; one without room for a command where the session makes no progress.
     pub fn receive(&mut self, octets: &[u8]) -> Step {
-        let mut octets = octets;
         self.turn = if self.makes_no_progress() { 0 } else { TURN_COMMANDS };
         if self.phase == Phase::Closed {
             return Step::Close;
         }
-        if let (Pending::Nothing, []) = (&self.pending, self.input.rest()) {
-            // The bulk of a content goes to the store without a copy.
-            let taken = self.mode.feed(&self.config.content, octets);
-            self.tally.content += taken as u64;
-            octets = octets.get(taken..).unwrap_or_default();
-        }
-        self.input.push(octets);
+        let fed = self.feed(octets);
+        self.input.push(octets.get(fed..).unwrap_or_default());
         self.go_on()
+    }
+
+    /// Takes octets of a content, the bulk of it, to the store without a copy, and returns how many; none when something else comes next.
+    fn feed(&mut self, octets: &[u8]) -> usize {
+        let (Pending::Nothing, []) = (&self.pending, self.input.rest()) else { return 0 };
+        if self.phase == Phase::Closed {
+            return 0;
+        }
+        let taken = self.mode.feed(&self.config.content, octets);
+        self.tally.content += taken as u64;
+        taken
     }
 
     /// Begins a turn with the input that is there.

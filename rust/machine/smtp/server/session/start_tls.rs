@@ -85,6 +85,10 @@ impl Session {
 impl Machine for Session {
     type Step = Step;
 
+    fn feed(&mut self, plaintext: &[u8]) -> usize {
+        Self::feed(self, plaintext)
+    }
+
     fn receive(&mut self, plaintext: &[u8]) -> Step {
         Self::receive(self, plaintext)
     }
