@@ -12,7 +12,7 @@ use memmap2::{Advice, MmapMut, MmapRaw};
 
 /// Octets of a buffer, which begins at a multiple of them.
 pub const PIECE: usize = 64 * 1024;
-/// Octets of a mapping that are used: a large page of x86-64 and AArch64.
+/// Octets of a mapping that are used: a large page of most processors.
 const MAPPING: usize = 2 * 1024 * 1024;
 /// Buffers of a mapping.
 const BUFFERS: usize = MAPPING / PIECE;
@@ -151,7 +151,9 @@ mod tests {
     }
 
     fn put(pool: &Pool, buffers: Vec<Buffer>) {
-        buffers.into_iter().for_each(|buffer| pool.put(buffer));
+        for buffer in buffers {
+            pool.put(buffer);
+        }
     }
 
     fn free(pool: &Pool) -> usize {

@@ -414,7 +414,9 @@ proptest! {
         for (odd, usual, long) in parts {
             input += &"of usual length\r\n..\r\n".repeat(usual);
             input += &"as often as not of that\r\n".repeat(usual);
-            input += &format!("{odd}{}\r\n", "x".repeat(if usual % 2 == 0 { long } else { usual }));
+            input += &odd;
+            input += &"x".repeat(if usual % 2 == 0 { long } else { usual });
+            input += "\r\n";
         }
         let input = format!("{input}.\r\nrest");
         let bytes: Vec<&[u8]> = input.as_bytes().chunks(1).collect();
