@@ -1305,8 +1305,8 @@ class KeptTable:
         table, targets (one a line).
         """
 
-def kept_table(snapshot_path: str, table: tuple[int, str, str]) -> KeptTable | None:
-    """Return what the snapshot at a path has of a table (an input of `compile_directory`); None where it has no read of it, or there is no
+def kept_table(snapshot_path: str, input: tuple[int, str, str]) -> KeptTable | None:
+    """Return what the snapshot at a path has of a table, an `input` of `compile_directory`; None where it has no read of it, or there is no
     snapshot.
     """
 
