@@ -51,8 +51,8 @@ ENVIRONMENT = {
 
 CLOCKS = {"clock.py": "the one owner"}
 
-UNSAFE = ["mapped", "region"]
-"""Memory shared between processes, and a mapped file."""
+UNSAFE = ["buffers", "mapped", "region"]
+"""Memory shared between processes, a mapped file, and parts of a mapping that have an owner each."""
 
 MAX_LINES = 300
 LONG_FILES = {
