@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from pathlib import Path
-
 from mailmoat import _native
 
 
@@ -39,8 +37,8 @@ def accept(of, content, *, firewall=None, piece=1 << 20, queue_id="q1", stamps=b
 
 def whole(message):
     """All octets of the message."""
-    tail = Path(message.content_path).read_bytes() if message.content_path else b""
-    return message.octets() + tail
+    content = message.open_content()
+    return message.octets() + (content.read(message.size) if content else b"")
 
 
 def kept(message):

@@ -153,11 +153,17 @@ class Message:
     @property
     def size(self) -> int:
         """Octets of trace and content."""
-    @property
-    def content_path(self) -> str | None:
-        """The content file, or None while the content is in memory."""
+    def open_content(self) -> ContentReader | None:
+        """Open the content file, or what is to be in it; None when `octets` has all of the content. OSError when it cannot be opened."""
     def octets(self) -> bytes:
         """Trace and content; of a content file the trace alone, which goes before it."""
+
+@final
+class ContentReader:
+    """A content file that is read from its beginning, out of memory as long as its octets are there."""
+
+    def read(self, most: int) -> bytes:
+        """Return the next octets, at most so many; none at the end. OSError when they cannot be read."""
 
 # --- address ---
 

@@ -1,7 +1,7 @@
 //! Binding of `crate::machine::message`.
 
 use std::collections::BTreeMap;
-use std::io;
+use std::io::{self, Read};
 use std::path::PathBuf;
 use std::sync::Arc;
 
@@ -12,7 +12,7 @@ use pyo3::types::PyBytes;
 use super::recipient::{Recipient, given, taken};
 use crate::machine::message as inner;
 use crate::machine::message::State;
-use crate::machine::message::content::{Content, Octets};
+use crate::machine::message::content::{Content, Octets, Reader};
 use crate::store::spool;
 
 /// See `_native.pyi`.
@@ -127,13 +127,12 @@ impl Message {
         self.0.size()
     }
 
-    /// Path of the content file, or None while the content is in memory.
-    #[getter]
-    fn content_path(&self) -> Option<String> {
-        match &self.0.content.octets {
+    /// The content file at its beginning, or None when the content is in memory.
+    fn open_content(&self) -> PyResult<Option<ContentReader>> {
+        Ok(match &self.0.content.octets {
             Octets::Memory(_) => None,
-            Octets::File(file) => Some(file.path().to_string_lossy().into_owned()),
-        }
+            Octets::File(file) => Some(ContentReader(file.open()?)),
+        })
     }
 
     /// Trace and content in one piece, for content in memory; of a content file the trace alone, which goes before it.
@@ -152,7 +151,22 @@ impl Message {
     }
 }
 
+/// See `_native.pyi`.
+#[pyclass(module = "mailmoat._native")]
+pub struct ContentReader(Box<dyn Reader>);
+
+#[pymethods]
+impl ContentReader {
+    fn read<'py>(&mut self, py: Python<'py>, most: u64) -> PyResult<Bound<'py, PyBytes>> {
+        let mut octets = Vec::new();
+        let reader = &mut self.0;
+        py.detach(|| reader.take(most).read_to_end(&mut octets))?;
+        Ok(PyBytes::new(py, &octets))
+    }
+}
+
 /// Adds this module's classes to the extension module.
 pub fn register(module: &Bound<'_, PyModule>) -> PyResult<()> {
-    module.add_class::<Message>()
+    module.add_class::<Message>()?;
+    module.add_class::<ContentReader>()
 }

@@ -75,8 +75,8 @@ def completions(partition: Partition, number: int = 1) -> list[tuple[object, str
 
 
 def octets(message: Message) -> bytes:
-    tail = Path(message.content_path).read_bytes() if message.content_path else b""
-    return message.octets() + tail
+    content = message.open_content()
+    return message.octets() + (content.read(message.size) if content else b"")
 
 
 def message(partition: Partition, content: bytes) -> Message:

@@ -30,7 +30,7 @@ def message(content=CONTENT, *, path=None, reverse_path="ann@example.org", queue
         arrival=ARRIVAL,
         reverse_path=reverse_path,
         parameters={"BODY": body},
-        content_path=str(path) if path else None,
+        open_content=lambda: path.open("rb") if path else None,
         octets=lambda: octets,
     )
 
@@ -111,7 +111,7 @@ def test_a_half_written_file_is_never_seen_and_not_left_behind(tmp_path):
         arrival=ARRIVAL,
         reverse_path="",
         parameters={},
-        content_path=str(tmp_path / "gone"),
+        open_content=lambda: (tmp_path / "gone").open("rb"),
         octets=lambda: TRACE,
     )
     with pytest.raises(FileNotFoundError):

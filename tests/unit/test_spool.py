@@ -293,9 +293,10 @@ def test_a_large_content_has_a_file_until_its_message_is_removed(spool: str) -> 
     partition = Partition.create(spool)
     sent = insert(partition, b"x" * 500_000)
     got = load(partition, sent.queue_id)
-    assert got.content_path is not None
-    file = Path(got.content_path)
-    assert file.read_bytes() == b"x" * 500_000
+    content = got.open_content()
+    assert content is not None
+    (file,) = Path(partition.incoming_dir).with_name("content").iterdir()
+    assert content.read(got.size) == file.read_bytes() == b"x" * 500_000
     assert got.size == sent.size
     assert got.octets() == b"Received: here\r\n"
     partition.remove(sent.queue_id)

@@ -28,7 +28,7 @@ if TYPE_CHECKING:
     import asyncio
     from collections.abc import Iterable, Iterator, Sequence
 
-    from mailmoat._native import Message
+    from mailmoat._native import ContentReader, Message
     from mailmoat.delivery.attempt import Attempt
 
 CHUNK: Final = 1024 * 1024
@@ -153,32 +153,31 @@ def _local_form(message: Message, recipients: Sequence[str]) -> Iterator[bytes]:
     """Yield the message as files hold it: delivery fields on top, lines ended by LF alone; a binary one as it is (RFC 3030 3)."""
     fields = [f"Return-Path: <{message.reverse_path}>", *(f"Delivered-To: {recipient}" for recipient in recipients)]
     top = "".join(f"{_one_line(field)}\n" for field in fields).encode(errors="surrogateescape")
-    path = None if message.content_path is None else Path(message.content_path)
+    content = message.open_content()
     if message.parameters.get("BODY") == "BINARYMIME":
         yield top.replace(b"\n", b"\r\n") + message.octets()
-        if path is not None:
-            yield from _pieces(path)
+        if content is not None:
+            yield from _pieces(content)
         return
     yield top + message.octets().replace(b"\r\n", b"\n")
-    if path is not None:
-        yield from _file_lines(path)
+    if content is not None:
+        yield from _file_lines(content)
 
 
-def _file_lines(path: Path) -> Iterator[bytes]:
+def _file_lines(content: ContentReader) -> Iterator[bytes]:
     """Yield a content file in pieces with LF line ends; a CR at the end of a piece waits for its LF."""
     held = b""
-    for chunk in _pieces(path):
+    for chunk in _pieces(content):
         piece = held + chunk
         held = b"\r" if piece.endswith(b"\r") else b""
         yield piece.removesuffix(held).replace(b"\r\n", b"\n")
     yield held
 
 
-def _pieces(path: Path) -> Iterator[bytes]:
+def _pieces(content: ContentReader) -> Iterator[bytes]:
     """Yield a content file as it is."""
-    with path.open("rb", buffering=0) as content:
-        while chunk := content.read(CHUNK):
-            yield chunk
+    while chunk := content.read(CHUNK):
+        yield chunk
 
 
 def _one_line(field: str) -> str:

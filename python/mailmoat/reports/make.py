@@ -6,7 +6,6 @@ attaches what is at hand. Raises nothing.
 
 from __future__ import annotations
 
-from pathlib import Path
 from typing import TYPE_CHECKING
 
 from mailmoat import _native, clock, maillog
@@ -123,10 +122,8 @@ def _may_attach_whole(message: Message, most: int) -> bool:
 def _octets(message: Message, most: int = MAX_HEADER) -> bytes:
     """Return the message; of one with a content file the trace and the first `most` octets of the file, which hold the header section."""
     octets = message.octets()
-    if message.content_path is None:
-        return octets
     try:
-        with Path(message.content_path).open("rb") as content:
-            return octets + content.read(most)
+        content = message.open_content()
+        return octets if content is None else octets + content.read(most)
     except OSError:
         return octets

@@ -18,9 +18,9 @@ pub enum Octets {
     File(Box<dyn StoredOctets>),
 }
 
-/// Octets that a store keeps in a file, or is about to.
+/// Octets that a store keeps in a file, or is about to keep there.
 pub trait StoredOctets: Debug + Send + Sync {
-    /// Where the file is, once its octets are durable.
+    /// Where the file is; there is none while all octets are in memory.
     fn path(&self) -> &Path;
 
     /// Its size in octets.
@@ -32,8 +32,8 @@ pub trait StoredOctets: Debug + Send + Sync {
     /// Octets that are still in memory and not in the file.
     fn unwritten(&self) -> u64;
 
-    /// Makes all octets durable in the file, but not its name.
-    fn sync(&self) -> io::Result<()>;
+    /// Makes all octets durable in a file at `path`, where none may be yet, but not its name.
+    fn keep_at(&self, path: &Path) -> io::Result<()>;
 
     /// Opens it at its beginning, in memory if they are there.
     fn open(&self) -> io::Result<Box<dyn Reader>>;

@@ -4,8 +4,9 @@
 //! Whole blocks go that way, the rest of the last one by a usual write. Where the file system does not have direct writes, or wants
 //! other blocks, all of it goes by usual writes. In any case the octets are durable at the end, the name of the file is not.
 
-use std::fs::{File, OpenOptions};
+use std::fs::{self, File, OpenOptions};
 use std::io::{self, IoSlice, Seek, Write};
+use std::os::unix::fs::OpenOptionsExt;
 use std::path::Path;
 
 use rustix::fs::{OFlags, fcntl_getfl, fcntl_setfl};
@@ -13,9 +14,17 @@ use rustix::io::Errno;
 
 use super::pieces::{BLOCK, Pieces};
 
-/// Writes all pieces to a file at `path`, in place of what it may have held.
+/// Writes all pieces to a new file at `path`, which is not left there half written.
 pub fn write(path: &Path, pieces: &Pieces) -> io::Result<()> {
-    let mut file = OpenOptions::new().write(true).create(true).truncate(true).open(path)?;
+    let file = OpenOptions::new().write(true).create_new(true).mode(0o600).open(path)?;
+    let written = write_all(file, pieces);
+    if written.is_err() {
+        let _ = fs::remove_file(path);
+    }
+    written
+}
+
+fn write_all(mut file: File, pieces: &Pieces) -> io::Result<()> {
     let written = write_blocks(&mut file, pieces)?;
     for octets in pieces.from(written) {
         file.write_all(octets)?;
@@ -68,7 +77,6 @@ fn write_vectored(file: &mut File, slices: &mut [IoSlice<'_>]) -> io::Result<()>
 
 #[cfg(test)]
 mod tests {
-    use std::fs;
     use std::sync::Arc;
 
     use super::*;
@@ -95,9 +103,18 @@ mod tests {
                 let (octets, pieces) = pieces(size);
                 write(&path, &pieces).unwrap();
                 assert!(fs::read(&path).unwrap() == octets, "{size} octets below {}", directory.display());
+                fs::remove_file(&path).unwrap();
             }
-            fs::remove_file(&path).unwrap();
         }
+    }
+
+    #[test]
+    fn a_file_that_is_there_stays_as_it_is() {
+        let path = std::env::temp_dir().join(format!("mailmoat-there-{}", std::process::id()));
+        fs::write(&path, b"of another message").unwrap();
+        assert_eq!(write(&path, &pieces(BLOCK).1).unwrap_err().kind(), io::ErrorKind::AlreadyExists);
+        assert_eq!(fs::read(&path).unwrap(), b"of another message");
+        fs::remove_file(&path).unwrap();
     }
 
     #[test]

@@ -15,8 +15,8 @@ use crate::store::buffers::PIECE;
 use crate::store::checksum::Summing;
 use crate::store::shared::Source;
 
-/// A content file. An *incoming* one is removed when the value is dropped; the spool links it to its lasting name
-/// before that. A *kept* one stays.
+/// A content file. An *incoming* one is removed when the value is dropped; the spool gives it a lasting name before that. One whose octets are
+/// in memory has none before. A *kept* one stays.
 #[derive(Debug)]
 pub struct ContentFile {
     path: PathBuf,
@@ -24,7 +24,7 @@ pub struct ContentFile {
     /// None where it was not summed up.
     sum: Option<u64>,
     incoming: bool,
-    /// All its octets, while they are in memory; the file has none of them until it is made durable.
+    /// All its octets, while they are in memory and in no file of its own.
     pieces: Option<Arc<Pieces>>,
 }
 
@@ -82,17 +82,17 @@ impl StoredOctets for ContentFile {
         self.pieces.as_ref().map_or(0, |pieces| pieces.size() as u64)
     }
 
-    fn sync(&self) -> io::Result<()> {
+    fn keep_at(&self, path: &Path) -> io::Result<()> {
         match &self.pieces {
-            Some(pieces) => direct::write(&self.path, pieces),
-            None => fs::File::open(&self.path)?.sync_data(),
+            Some(pieces) => direct::write(path, pieces),
+            None => fs::File::open(&self.path)?.sync_data().and_then(|()| fs::hard_link(&self.path, path)),
         }
     }
 }
 
 impl Drop for ContentFile {
     fn drop(&mut self) {
-        if self.incoming {
+        if self.incoming && self.pieces.is_none() {
             // Nothing to report to: the partition clears its directory of incoming files when it is opened.
             let _ = fs::remove_file(&self.path);
         }

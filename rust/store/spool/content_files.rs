@@ -50,13 +50,14 @@ impl ContentFiles {
     /// Gives a large content its lasting file, durable but for its name (see [`Self::sync`]); returns the name, or None for
     /// content that belongs into the database.
     ///
-    /// A received file is linked, not moved: its name in `incoming` stays good for whoever holds the message, and goes with it.
+    /// A received file is linked, not moved: its name in `incoming` stays good for whoever holds the message, and goes with it. Octets
+    /// in memory get this one name, and whoever holds the message reads them there.
     pub fn store(&mut self, sequence: i64, octets: &Octets) -> Result<Option<String>, Error> {
         let path = self.path(sequence);
         let stored = match octets {
             Octets::Memory(octets) if octets.len() <= ROW => return Ok(None),
             Octets::Memory(octets) => write(&path, octets),
-            Octets::File(file) => file.sync().and_then(|()| fs::hard_link(file.path(), &path)),
+            Octets::File(file) => file.keep_at(&path),
         };
         stored.map_err(|error| match error.kind() {
             // Lost or stored before: a fault of this message, not of the disk.

@@ -301,6 +301,7 @@ fn a_large_body_is_written_when_it_is_stored_and_a_larger_one_as_it_comes() {
         let Taken { header, content, share } = decoder.into_content().finish().unwrap();
         let Octets::File(file) = &content.octets else { panic!("in one buffer") };
         let (path, size) = (file.path().to_owned(), body.len() as u64);
+        let lasting = path.with_extension("lasting");
         assert_eq!((header.as_slice(), file.size(), content.eight_bit), (&b"A: b\r\n\r\n"[..], size, true));
         assert_eq!((file.unwritten(), path.exists()), if waits { (size, false) } else { (0, true) });
         assert!(budget.in_memory() <= 512 << 10 && (budget.in_memory() > 0) == waits);
@@ -308,8 +309,11 @@ fn a_large_body_is_written_when_it_is_stored_and_a_larger_one_as_it_comes() {
             let mut read = Vec::new();
             file.open().unwrap().read_to_end(&mut read).unwrap();
             assert!(read == body, "{lines} lines");
-            file.sync().unwrap();
-            assert!(fs::read(&path).unwrap() == body, "{lines} lines");
+            file.keep_at(&lasting).unwrap();
+            assert!(fs::read(&lasting).unwrap() == body, "{lines} lines");
+            assert_eq!(file.keep_at(&lasting).unwrap_err().kind(), std::io::ErrorKind::AlreadyExists);
+            fs::remove_file(&lasting).unwrap();
+            assert_eq!(path.exists(), !waits);
         }
         drop((content, share));
         assert_eq!((budget.in_memory(), path.exists()), (0, false));
