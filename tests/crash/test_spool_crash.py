@@ -15,6 +15,7 @@ from pathlib import Path
 
 import pytest
 from tests.listed import listed
+from tests.receiving import accept, config
 
 from mailmoat._native import (
     AttemptRow,
@@ -172,6 +173,27 @@ def failing_writes() -> Iterator[Callable[[int], None]]:
     soft, hard = resource.getrlimit(resource.RLIMIT_FSIZE)
     yield lambda octets: resource.setrlimit(resource.RLIMIT_FSIZE, (octets if octets >= 0 else soft, hard))
     resource.setrlimit(resource.RLIMIT_FSIZE, (soft, hard))
+
+
+def test_a_received_content_that_cannot_be_written_leaves_no_part(
+    tmp_path: Path, failing_writes: Callable[[int], None]
+) -> None:
+    partition = Partition.create(str(tmp_path))
+    limits = config(partition.incoming_dir, memory_content=1 << 20)
+    content = Path(partition.incoming_dir).with_name("content")
+    failing_writes(300_000)
+    lost = accept(limits, b"\r\n" + b"text\r\n" * 70_000, queue_id=partition.next_queue_id())
+    partition.insert("lost", lost)
+    [(_, error, _)] = completions(partition)
+    assert error is not None
+    assert list(content.iterdir()) == []
+    failing_writes(-1)
+    wait_healthy(partition)
+    kept = accept(limits, b"\r\n" + b"text\r\n" * 70_000, queue_id=partition.next_queue_id())
+    partition.insert("kept", kept)
+    assert completions(partition) == [("kept", None, None)]
+    assert [file.stat().st_size for file in content.iterdir()] == [420_000]
+    partition.close()
 
 
 @pytest.mark.parametrize("size", [20_000, 400_000])  # the log fails; a content file fails

@@ -13,6 +13,7 @@ from pathlib import Path
 
 import pytest
 from tests.listed import listed
+from tests.receiving import accept, config
 
 from mailmoat._native import (
     AttemptRow,
@@ -302,6 +303,30 @@ def test_a_large_content_has_a_file_until_its_message_is_removed(spool: str) -> 
     partition.remove(sent.queue_id)
     partition.close()
     assert not file.exists()
+
+
+def test_a_content_in_memory_has_its_lasting_name_alone_and_is_read_without_it(spool: str) -> None:
+    partition = Partition.create(spool)
+    body = b"a line of the body\r\n" * 20_000
+    limits = config(partition.incoming_dir, memory_content=1 << 20)
+    sent = accept(limits, b"Subject: x\r\n\r\n" + body, queue_id=partition.next_queue_id())
+    partition.insert("inserted", sent)
+    assert completions(partition) == [("inserted", None, None)]
+    assert list(Path(partition.incoming_dir).iterdir()) == []
+    (file,) = Path(partition.incoming_dir).with_name("content").iterdir()
+    stored = load(partition, sent.queue_id).open_content()
+    assert stored is not None
+    assert stored.read(1 << 20) == file.read_bytes() == body
+    partition.insert("again", sent)
+    [(_, error, _)] = completions(partition)
+    assert error is not None
+    assert file.read_bytes() == body
+    partition.remove(sent.queue_id)
+    partition.close()
+    assert not file.exists()
+    held = sent.open_content()
+    assert held is not None
+    assert (held.read(7), held.read(1 << 20), held.read(1)) == (body[:7], body[7:], b"")
 
 
 def test_unfinished_files_of_a_dead_owner_are_cleared(spool: str) -> None:
