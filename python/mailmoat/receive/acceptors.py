@@ -42,6 +42,7 @@ class Acceptors:
             Acceptor(receiver.loop, listener, partial(self._connection, address)) for listener, address in listeners
         ]
         self._accepting = False
+        self._starting: asyncio.Task[None] | None = None
 
     async def start(self) -> None:
         """Begin or resume accepting."""
@@ -59,12 +60,11 @@ class Acceptors:
         else:
             more = [len(self._receiver.connections) < self._most]
         if any(more):
-            self._receiver.loop.create_task(self.start())
+            self._starting = self._receiver.loop.create_task(self.start())
 
     def close(self) -> None:
         """Accept no more: the kernel must not queue connections for a process that accepts none."""
-        for acceptor in self._acceptors:
-            acceptor.pause()
+        self._stop()
         for listener, _ in self._listeners:
             listener.close()
 
@@ -83,5 +83,10 @@ class Acceptors:
         self._receiver.metrics.add(ACCEPT_PAUSES)
         connections = len(self._receiver.connections)
         maillog.event(Event.ACCEPT_PAUSED, connections=connections, limit=self._most, detail=reason)
+        self._stop()
+
+    def _stop(self) -> None:
+        if self._starting is not None:
+            self._starting.cancel()  # a look of the same turn may have begun it
         for acceptor in self._acceptors:
             acceptor.pause()
