@@ -137,7 +137,7 @@ impl Shared {
         }
     }
 
-    fn harvests(&self) -> usize {
+    fn harvests(&self) -> u64 {
         self.inner.harvests()
     }
 

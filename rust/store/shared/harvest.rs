@@ -27,9 +27,10 @@ pub const WINDOW_TIME: u64 = 600;
 const SCOPES: usize = 1024;
 const WAYS: usize = 8;
 
-/// Cells of the table: the scopes, and the second of the next look for attacks that are over.
+/// Cells of the table: the scopes, the second of the next look for attacks that are over, and how many go on.
 pub const CELLS: usize = SCOPES * ROW + 16;
 const NEXT_LOOK: usize = SCOPES * ROW;
+const GOING_ON: usize = NEXT_LOOK + 1;
 
 /// An unknown recipient.
 #[derive(Debug, Clone, Copy)]
@@ -94,19 +95,22 @@ impl Shared {
         self.record_of(source).is_some_and(|row| is_guesser(row, now / TICK))
     }
 
-    /// Attacks that go on.
-    pub fn harvests(&self) -> usize {
-        self.scopes().filter(|scope| read(scope, BEGAN) != 0).count()
+    /// Attacks that go on: all that began, less those that were over at the last look.
+    pub fn harvests(&self) -> u64 {
+        read(self.harvest_cells(), GOING_ON)
     }
 
-    /// Once a second on the host, whoever asks first: the attacks that are over.
+    /// Once a second on the host, whoever asks first: the attacks that are over. Counts anew those that go on.
     pub fn harvests_ended(&self, now: u64, least: u64) -> Vec<Harvest> {
         let Some(next) = self.harvest_cells().get(NEXT_LOOK) else { return Vec::new() };
         let due = next.load(Relaxed);
         if due > now || next.compare_exchange(due, now + 1, Relaxed, Relaxed).is_err() {
             return Vec::new();
         }
-        self.scopes().filter_map(|scope| ended(scope, now, least)).collect()
+        let over = self.scopes().filter_map(|scope| ended(scope, now, least)).collect();
+        let going_on = self.scopes().filter(|scope| read(scope, BEGAN) != 0).count();
+        set(self.harvest_cells(), GOING_ON, going_on as u64);
+        over
     }
 
     fn look_for_attack(&self, guess: Guess<'_>, of_source: u64, hash: u64, found: u64, guessed: &mut Guessed) {
@@ -131,6 +135,7 @@ impl Shared {
             let goes_on = read(cells, BEGAN) != 0;
             let begins = !goes_on && are_many(cells, scope, guess.least);
             if begins && swap(cells, BEGAN, 0, guess.now.max(1)) {
+                self.harvest_cells().get(GOING_ON).map(|cell| cell.fetch_add(1, Relaxed));
                 guessed.began = Some(harvest(cells, guess.now));
             }
             if goes_on || begins {

@@ -155,6 +155,7 @@ fn one_source_that_guesses_is_an_attack() {
     // Guesses go on in the next window: the attack does.
     attack.now += 601;
     assert_eq!(attack.shared.harvests_ended(attack.now, 50), []);
+    assert_eq!(attack.shared.harvests(), 1);
     (0..20).for_each(|_| assert!(attack.guess(source(1)).in_attack));
     attack.now += 601;
     assert_eq!(attack.shared.harvests_ended(attack.now, 50), []);
