@@ -1540,6 +1540,9 @@ class Partition:
     def create(spool_dir: str) -> Partition:
         """Return a fresh partition below a spool directory that is there. Raises OSError."""
     @staticmethod
+    def is_adoptable(spool_dir: str) -> bool:
+        """Return whether there is a partition that nobody owns, or it cannot be known: quick enough for a loop to ask again and again."""
+    @staticmethod
     def adopt(spool_dir: str) -> Partition | SealedPartition | None:
         """Return a partition whose owner is gone, or None. Its envelopes are checked first; each content is when it is loaded.
 

@@ -108,9 +108,8 @@ class Worker:
         self._resolver: DnsResolver | None = None
         self._backend = accounts.open_backend(settings)
         services = Services(settings, metrics, self._directory, self._make_resolver)
-        self._lists = services.lists
+        self._services, self._names, self._lists = services, services.reverse_names, services.lists
         self._lists_watch = Watch(self._lists, timers, services.trust.forget)
-        self._services, self._names = services, services.reverse_names
         self._upkeep = Upkeep(settings, metrics)
         routes = route_table(settings)
         self._offers = RouteOffers(routes, self._offer)
@@ -192,6 +191,7 @@ class Worker:
         self._metrics.set(WORKERS_READY, 1)
         await self._control.follow(self._store.directories)
         self._context.ready()
+        self._adopting = loop.create_task(self._adopt())
         self._timers.after(0, self)
         self._lists_watch.due()
         await self._ending.wait()
@@ -221,7 +221,7 @@ class Worker:
         self._control.tick(self._store.directories)
         self._upkeep.tick(self._loop)
         self._receiver.stress.tick(self._receiver.connections)
-        if self._adopting is None:
+        if self._adopting is None and self._store.adoptable:
             self._adopting = self._loop.create_task(self._adopt())
         self._acceptors.tick()
 

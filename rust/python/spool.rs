@@ -40,6 +40,12 @@ impl Partition {
     }
 
     #[staticmethod]
+    #[allow(clippy::needless_pass_by_value)] // PyO3 makes it
+    fn is_adoptable(spool_dir: PathBuf) -> bool {
+        spool::Partition::<Py<PyAny>>::is_adoptable(&spool_dir)
+    }
+
+    #[staticmethod]
     fn adopt(py: Python<'_>, spool_dir: PathBuf) -> PyResult<Option<Bound<'_, PyAny>>> {
         // Workers that begin in the same instant begin at different places: their process ids follow each other.
         let turn = std::process::id() as usize;

@@ -6,8 +6,9 @@ import contextlib
 import pytest
 
 from mailmoat import maillog
-from mailmoat._native import Message
+from mailmoat._native import Message, Partition
 from mailmoat.metrics import Metrics, share
+from mailmoat.runtime import command_notes
 from mailmoat.runtime.spool import SpoolStore
 
 
@@ -98,3 +99,27 @@ def test_the_directories_are_those_of_what_it_owns(spool, tmp_path):
     run(spool, lambda: adopted.count == 0)
     spool.drop_empty()
     assert spool.directories == own
+
+
+def test_something_is_to_be_adopted_while_a_partition_has_no_owner_or_a_command_has_left_a_note(spool, tmp_path):
+    assert not spool.adoptable
+    left = SpoolStore(spool.loop, tmp_path, Metrics(share(1, sources=1), 0))
+    happened = []
+    left.insert(Waiter(happened), message(left))
+    run(spool, lambda: happened)
+    assert not spool.adoptable, "each has its owner"
+    left.close()
+    assert spool.adoptable
+    (tmp_path / "partitions" / left.partition.tag / "lock").unlink()
+    assert spool.adoptable, "a partition that has lost its lock would never be found"
+    spool.keep(spool.adopt())
+    assert not spool.adoptable
+    command_notes.leave(tmp_path, command_notes.CommandNote(1, "remove", "", ("1m89zsqxm00g2ky",)))
+    assert spool.adoptable
+    assert spool.adopt() is None
+    assert not spool.adoptable
+
+
+def test_a_spool_that_cannot_be_looked_at_is_told_by_adopting(tmp_path):
+    assert Partition.is_adoptable(str(tmp_path / "moved away"))
+    assert not Partition.is_adoptable(str(tmp_path))

@@ -6,6 +6,7 @@ logs it, so each is logged once. Blocks on the disk. Reading raises nothing: wha
 
 from __future__ import annotations
 
+import os
 from typing import TYPE_CHECKING, Final
 
 import msgspec
@@ -43,6 +44,15 @@ def leave(spool_dir: Path, note: CommandNote) -> None:
     # Made outside the directory, where no worker takes it for a note before it is whole.
     with files.replacing(directory / f"{note.at:014}-{note.queue_ids[0]}", spool_dir) as file:
         file.write(msgspec.json.encode(note))
+
+
+def are_there(spool_dir: str) -> bool:
+    """Return whether there is a note, or what may be one."""
+    try:
+        with os.scandir(f"{spool_dir}/{DIRECTORY}") as found:
+            return any(found)
+    except OSError:  # most often there is none
+        return False
 
 
 def take(spool_dir: Path) -> Iterator[CommandNote]:

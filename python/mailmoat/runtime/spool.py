@@ -96,6 +96,11 @@ class SpoolStore:
         """Put a message on disk: `waiter.done(error, message)` is called, with error None when it is there; then it is announced."""
         self.partition.insert((waiter, message), message)
 
+    @property
+    def adoptable(self) -> bool:
+        """Whether `adopt` has something to do; quicker than a thread that finds nothing."""
+        return Partition.is_adoptable(self._spool_dir) or command_notes.are_there(self._spool_dir)
+
     def adopt(self) -> Partition | None:
         """Take over one partition whose owner is gone; blocks on the disk, so call it in a thread.
 

@@ -30,6 +30,12 @@ pub enum Adopted<W> {
 }
 
 impl<W: Send + 'static> Partition<W> {
+    /// Whether there is a partition that nobody owns, or it cannot be known: quick enough to be asked again and again.
+    pub fn is_adoptable(spool: &Path) -> bool {
+        let is_free = |name: &String| !PartitionDir::owned(spool, name).unwrap_or(false);
+        PartitionDir::names(spool).map_or(true, |names| names.iter().any(is_free))
+    }
+
     /// Takes over one partition whose owner is gone; None when there is none. `turn` says where to begin looking, so that
     /// several workers do not all try the same one.
     ///
