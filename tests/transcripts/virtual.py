@@ -208,7 +208,11 @@ def scripted(loop, services, stage, only, words):
         if word == "drops":
             return Pass(dropped=tuple(Address.parse(address) for address in rest.split()))
         if word == "redirects":
-            return Pass(redirected=tuple(Address.parse(each) for each in rest.split()) if "@" in rest else (rest,))
+            if "@" in rest:
+                return Pass(redirected=tuple(Address.parse(each) for each in rest.split()))
+            forged = Pass()
+            object.__setattr__(forged, "redirected", (rest,))  # past the check of the verdict, as only a mistake of ours could
+            return forged
         if word == "tarpits":
             return Pass(tarpit=float(rest.rstrip("s")))
         if word == "mumbles":
