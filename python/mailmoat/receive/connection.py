@@ -196,7 +196,7 @@ class Connection(asyncio.BufferedProtocol):
             return
         if self.intake.stops_for(CLOGGED):
             driver.wait_for_room()
-        else:
+        elif driver.session.buffered or self.intake.ended:
             driver.proceed()
 
 
