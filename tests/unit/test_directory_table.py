@@ -1,5 +1,6 @@
 """The table of a source: each step is whole, entries keep their numbers, and its generation changes exactly when recipients do."""
 
+import os
 import sqlite3
 
 import pytest
@@ -298,10 +299,25 @@ def test_a_database_that_is_removed_is_begun_anew(tmp_path, suffixes, replaced):
         other.close()
         (tmp_path / "other.db").rename(tmp_path / "a.db")
     assert not table.is_there
-    with pytest.raises(DirectoryError, match="removed or replaced"):
+    with pytest.raises(DirectoryError, match="removed, replaced or cut short"):
         change(table, [ANN], [], b"d")
     assert table.is_there
     assert table.cookie is None, "all is read anew"
+    assert read_whole(table, ANN)
+    assert list(entries_of(table.path)) == [ANN]
+
+
+@pytest.mark.parametrize("part", [0, 2], ids=["empty", "half"])
+def test_a_database_that_is_cut_short_is_begun_anew(tmp_path, part):
+    """The connection has its pages in memory, and would go on for ever with a file that nobody else can read."""
+    table = opened(tmp_path)
+    read_whole(table, ANN, BOB)
+    assert table.is_there
+    os.truncate(table.path, table.path.stat().st_size // part if part else 0)
+    assert not table.is_there
+    with pytest.raises(DirectoryError, match="cut short"):
+        change(table, [ANN], [], b"d")
+    assert table.is_there
     assert read_whole(table, ANN)
     assert list(entries_of(table.path)) == [ANN]
 

@@ -37,8 +37,15 @@ class TableFile:
 
     @property
     def is_there(self) -> bool:
-        """Whether the file at its place is still the one that is written: else nobody reads what is written."""
-        return self._file is not None and self._file == file_of(self.path)
+        """Whether the file at its place is still the one that is written, and no shorter than it was: else nobody reads what is written.
+
+        A database never becomes shorter by itself.
+        """
+        before, now = self._file, file_of(self.path)
+        if before is None or now is None or now[:2] != before[:2] or now[2] < before[2]:
+            return False
+        self._file = now
+        return True
 
     def undo(self) -> None:
         """Forget what was applied and is not settled."""
@@ -74,7 +81,7 @@ class TableFile:
         """Begin anew where the file that was written is not at its place any more. DirectoryError then: nothing is known."""
         if not self.is_there:
             self._renew()
-            raise DirectoryError(f"{self.path} was removed or replaced; it is begun anew")
+            raise DirectoryError(f"{self.path} was removed, replaced or cut short; it is begun anew")
 
     def _renew(self) -> None:
         """Begin an empty database. The one before is open until then: the disk may be full."""

@@ -71,10 +71,10 @@ def execute(base: sqlite3.Connection, script: str) -> None:
         base.execute(statement)
 
 
-def file_of(path: Path) -> tuple[int, int] | None:
-    """Return what tells the file at `path` from another one; None where there is none."""
+def file_of(path: Path) -> tuple[int, int, int] | None:
+    """Return what tells the file at `path` from another one, and its size; None where there is none."""
     try:
         found = path.stat()
     except OSError:
         return None
-    return found.st_dev, found.st_ino
+    return found.st_dev, found.st_ino, found.st_size
