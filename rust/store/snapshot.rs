@@ -177,6 +177,11 @@ impl Scope {
     fn text(&self, inputs: &[Input]) -> String {
         format!("{inputs:?} {self:?}")
     }
+
+    /// The end of that: which spellings are one mailbox.
+    fn spelling(&self) -> String {
+        format!(" normalisation: {:?} }}", self.normalisation)
+    }
 }
 
 impl Stamp {

@@ -149,7 +149,7 @@ fn compile_without(
 ) -> Result<Compiled, Failure> {
     let open = |input: &Input| open(input, target, unread.iter().all(|(number, _)| *number != input.number));
     let sources = inputs.iter().map(open).collect::<Result<Vec<Source>, Failure>>()?;
-    let states = states(inputs, &sources)?;
+    let states = states(inputs, &sources, scope)?;
     let opened = Opened { inputs, sources, states, scope };
     // What cannot be read or written says so again when all is compiled.
     match changes::compile(&opened, target, most) {
@@ -213,13 +213,13 @@ fn all_read(states: &str) -> bool {
 }
 
 /// What the tables are, a line each.
-fn states(inputs: &[Input], sources: &[Source]) -> Result<String, Failure> {
+fn states(inputs: &[Input], sources: &[Source], scope: &Scope) -> Result<String, Failure> {
     let mut lines = String::new();
     for (input, source) in inputs.iter().zip(sources) {
         let state = match source {
             Source::Text(_) => continue,
             Source::Table(table) => table.state().map_err(|error| Failure::Source(input.path.clone(), error))?,
-            Source::Kept(kept) => kept.state().to_owned(),
+            Source::Kept(kept) => kept.state(scope),
         };
         let _ = writeln!(lines, "{} {state}", input.number); // to a String it cannot fail
     }

@@ -66,10 +66,15 @@ impl Directory {
         self.newest().tables()
     }
 
-    /// What `table_state` said of the table `input` then; None where it was no input, or not read whole yet.
-    pub(super) fn state_of(&self, input: &Input) -> Option<String> {
-        let state = self.tables().into_iter().find(|(number, _)| *number == input.number).map(|(_, state)| state);
-        state.filter(|state| !state.is_empty() && self.newest().has(input))
+    /// The number of the table `input` then, and what `table_state` said of it; None where it was no input, or not read whole yet.
+    pub(super) fn state_of(&self, input: &Input) -> Option<(u8, String)> {
+        let then = self.newest().number_of(input)?;
+        self.tables().into_iter().find(|(number, state)| *number == then && !state.is_empty())
+    }
+
+    /// Whether it has all that this scope would find in its inputs: spellings are as they were, and no record was left out for another one.
+    pub(super) fn has_all_for(&self, scope: &Scope) -> bool {
+        self.newest().is_spelt_as(scope) && (self.base.header.ours > 0 || self.base.header.entries == 0)
     }
 
     /// What is known of `address`, or of the one that it is a subaddress of, and who gets its mail. At each domain its options say what is

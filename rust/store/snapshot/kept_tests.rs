@@ -7,6 +7,7 @@ use super::compile::compile_with;
 use super::table_tests::{rows, table};
 use super::tests::{Scratch, scope, sentences};
 use super::*;
+use crate::machine::message::address::{Case, Dots, Options};
 
 fn found(scratch: &Scratch, key: &str) -> (Found, u8, u32) {
     let directory = Directory::open(&scratch.target()).unwrap();
@@ -106,6 +107,54 @@ fn one_that_was_never_in_force_is_unknown_and_holds_up_no_other() {
 }
 
 #[test]
+fn a_lost_table_is_found_again_in_another_order_of_rows() {
+    let scratch = Scratch::new();
+    let (lost, other) = (table(&scratch, 1, 1, &[&["ann@local.test"]]), table(&scratch, 2, 1, &[&["bob@local.test"]]));
+    compiled(&scratch, &[lost.clone(), other.clone()]);
+    fs::remove_file(&lost.path).unwrap();
+    compiled(&scratch, &[Input { number: 1, ..other }, Input { number: 2, ..lost }]);
+    assert_eq!(found(&scratch, "bob@local.test"), (Found::Address, 1, 1));
+    assert_eq!(found(&scratch, "ann@local.test"), (Found::Address, 2, 1));
+    assert_eq!(
+        Directory::open(&scratch.target()).unwrap().tables(),
+        [(1, "abc 1.".to_owned()), (2, "abc 1.".to_owned())]
+    );
+}
+
+#[test]
+fn with_other_spellings_who_is_not_found_of_a_lost_table_is_unknown() {
+    let scratch = Scratch::new();
+    let lost = table(&scratch, 1, 1, &[&["a.nn@local.test", "Bob@local.test"]]);
+    let inputs = |generation| [lost.clone(), table(&scratch, 2, generation, &[&["cid@local.test"]])];
+    compiled(&scratch, &inputs(1));
+    fs::remove_file(&lost.path).unwrap();
+    let options = Options { dots: Dots::Ignore, case: Case::Ignore, delimiters: String::new() };
+    let normalisation = Normalisation::new("+".to_owned(), [("local.test".into(), options)]);
+    let without_dots = Scope { normalisation, ..scope() };
+    for generation in 1..3 {
+        compile(&inputs(generation), &scratch.target(), &without_dots).unwrap();
+        for key in ["ann@local.test", "bob@local.test"] {
+            assert_eq!(found(&scratch, key), (Found::Address, 1, 1), "by its key of now");
+        }
+        // As of a table that was read by no settings.
+        let states = Directory::open(&scratch.target()).unwrap().tables();
+        assert_eq!(states, [(1, ". 1.".to_owned()), (2, format!("abc {generation}."))]);
+    }
+}
+
+#[test]
+fn an_address_that_looks_like_another_notation_is_written_so_that_it_is_one() {
+    let scratch = Scratch::new();
+    let texts = ["\"!ann\"@local.test", "\"*\"@local.test", "!\"!bob\"@local.test"];
+    let lost = table(&scratch, 1, 1, &[&texts]);
+    compiled(&scratch, std::slice::from_ref(&lost));
+    let kept = Kept::of(Directory::open(&scratch.target()).unwrap(), &lost).unwrap();
+    let mut written: Vec<String> = kept.records(0).map(|record| row_of(&record).0).collect();
+    written.sort();
+    assert_eq!(written, ["!!bob@local.test", "\"!ann\"@local.test", "\"*\"@local.test"]);
+}
+
+#[test]
 fn nothing_is_taken_over_from_another_table_of_the_same_number() {
     let scratch = Scratch::new();
     let first = table(&scratch, 1, 1, &[&["ann@local.test"]]);
@@ -132,7 +181,7 @@ fn what_is_kept_is_written_as_a_table_has_it() {
     expected.sort();
     let mut sorted = rows.clone();
     sorted.sort();
-    assert_eq!((sorted, kept.state(), kept.count()), (expected, "abc 7.", 6));
+    assert_eq!((sorted, kept.state(&scope()), kept.count()), (expected, "abc 7.".to_owned(), 6));
     assert!(rows.is_sorted_by_key(|(entry, _, _)| *entry), "{rows:?}");
 }
 

@@ -34,10 +34,20 @@ impl Layer {
         self.part(HEADER as u64, self.header.scope) == scope.text(inputs).as_bytes()
     }
 
-    /// Whether `input` is among those that it was made from, whatever the scope was: where it stands between quotes, quotes are escaped.
-    pub fn has(&self, input: &Input) -> bool {
+    /// The number that `input` had among those that it was made from, whatever the scope was: where it stands between quotes, quotes are
+    /// escaped. Another one where the order of rows is another.
+    pub fn number_of(&self, input: &Input) -> Option<u8> {
         let scope = self.part(HEADER as u64, self.header.scope);
-        memchr::memmem::find(scope, format!("{input:?}").as_bytes()).is_some()
+        let is_there = |number: &u8| {
+            let input = Input { number: *number, ..input.clone() };
+            memchr::memmem::find(scope, format!("{input:?}").as_bytes()).is_some()
+        };
+        std::iter::once(input.number).chain(1..=u8::MAX).find(is_there)
+    }
+
+    /// Whether the same spellings were one mailbox when it was made.
+    pub fn is_spelt_as(&self, scope: &Scope) -> bool {
+        self.part(HEADER as u64, self.header.scope).ends_with(scope.spelling().as_bytes())
     }
 
     /// The tables it was compiled from: their numbers, each with what `table_state` said then.

@@ -128,7 +128,9 @@ impl<'a> Changes<'a> {
             let table = match source {
                 Source::Text(_) => continue,
                 Source::Table(table) => table,
-                Source::Kept(kept) if then.get(&input.number).is_some_and(|then| then == kept.state()) => continue,
+                Source::Kept(kept) if then.get(&input.number).is_some_and(|then| *then == kept.state(self.scope)) => {
+                    continue;
+                }
                 Source::Kept(_) => return Ok(None), // what the changes say of it is nowhere else
             };
             let wrong = |error| Failure::Source(input.path.clone(), error);

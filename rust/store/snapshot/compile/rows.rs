@@ -9,7 +9,7 @@ use super::notes::{Notes, printable};
 use super::strangers::Strangers;
 use super::{Failure, MAX_ENTRIES};
 use crate::store::snapshot::format::Record;
-use crate::store::snapshot::kept::Kept;
+use crate::store::snapshot::kept::{Kept, row_of};
 use crate::store::snapshot::table::{Row, Table};
 use crate::store::snapshot::{Input, Scope};
 
@@ -107,13 +107,14 @@ pub(super) fn read(
     Ok(())
 }
 
-/// Adds the records that a table had when it was read last.
+/// Adds the records that a table had when it was read last, by the key that their spelling has now.
 pub(super) fn keep(kept: &Kept, draft: &mut Draft, scope: &Scope, strangers: &mut Strangers) -> Result<(), Failure> {
     for record in kept.records(0) {
         if draft.is_full() {
             break;
         }
-        draft.add(record)?;
+        let now = read_entry(row_of(&record).0.as_bytes(), scope).ok().flatten();
+        draft.add(Record { key: now.as_ref().map_or(record.key, |entry| entry.key.as_bytes()), ..record })?;
         let domain = record.key.rsplit(|octet| *octet == b'@').next().unwrap_or_default();
         strangers.see_row(&String::from_utf8_lossy(domain), scope);
     }
