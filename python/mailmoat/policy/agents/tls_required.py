@@ -50,11 +50,11 @@ class TlsRequired(Agent):
         return (Condition.sender_elsewhere(sorted(self._domains)),)
 
     def on_mail(self, view: SessionView) -> Verdict:
-        """Refuse with 550 5.7.10 in clear, with 451 4.7.10 a client that could not have TLS."""
+        """Refuse with 550 5.7.10 in clear, with 451 4.7.0 a client that could not have TLS."""
         sender = view.reverse_path
         if view.client.tls is not None or sender is None or sender.domain not in self._domains:
             return PASS
         needed = f"Mail from {sender.domain} is accepted only with TLS"
         if view.client.tls_refused:
-            return Tempfail(Reply.showing(451, "4.7.10", f"{needed}; try again later"), TlsRule.TLS_REQUIRED)
+            return Tempfail(Reply.showing(451, "4.7.0", f"{needed}; try again later"), TlsRule.TLS_REQUIRED)
         return Reject(Reply.showing(550, "5.7.10", f"{needed}; use STARTTLS"), TlsRule.TLS_REQUIRED)
