@@ -18,7 +18,8 @@ from mailmoat.callout.judgement import Judgement, is_unknown_recipient, judge
 from mailmoat.callout.opening import mistakes, open_next_hop
 from mailmoat.callout.source import TEST_NAME
 from mailmoat.directory.directory import Presence
-from mailmoat.directory_process.live.lookups import FAILURES, LiveLookups
+from mailmoat.directory_process.live.lookups import LiveLookups
+from mailmoat.directory_process.live.upstreams import FAILURES
 from mailmoat.errors import SourceError
 from mailmoat.settings import Settings
 from mailmoat.settings.sections.directories import merged

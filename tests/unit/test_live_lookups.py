@@ -36,8 +36,9 @@ from mailmoat.directory.live.wire import (
     request,
 )
 from mailmoat.directory.source import LiveAnswer
-from mailmoat.directory_process.live.lookups import FAILING_TIME, FAILURES, OPEN_TIME, LiveLookups
+from mailmoat.directory_process.live.lookups import LiveLookups
 from mailmoat.directory_process.live.server import LiveServer
+from mailmoat.directory_process.live.upstreams import FAILING_TIME, FAILURES, OPEN_TIME
 from mailmoat.directory_process.spellings import handed_on, others
 from mailmoat.errors import LookupFailedError, SourceError
 from mailmoat.upstream.deadlines import Deadlines
@@ -70,6 +71,23 @@ class Source:
         if self.error:
             raise SourceError(self.error)
         return LiveAnswer(Presence.EXISTS, self.targets) if address.key in self.known else ABSENT
+
+
+class Hops(Source):
+    """Asks a server for each domain, of which some are away."""
+
+    def __init__(self, *addresses: str, away=()) -> None:
+        super().__init__(*addresses)
+        self.away = set(away)
+
+    async def lookup(self, address: Address) -> LiveAnswer:
+        if address.domain in self.away:
+            raise SourceError(f"{address.domain} is away")
+        return await super().lookup(address)
+
+
+def hops(source):
+    return live_row("hops", source, timeout=5, upstream_of=lambda address: address.domain)
 
 
 class Remarking(Source):
@@ -472,17 +490,52 @@ class TestLiveLookups:
             assert lookups.known(Address.parse(asked)) == expected
 
     def test_an_outage_at_one_server_of_a_source_says_nothing_of_the_others(self, loop):
-        class Half(Source):
-            async def lookup(self, address):
-                if address.domain == "away.test":
-                    raise SourceError("away")
-                return await super().lookup(address)
-
-        source = Half("ann@local.test")
-        lookups = LiveLookups([live_row("hops", source, upstream_of=lambda address: address.domain)])
+        lookups = LiveLookups([hops(Hops("ann@local.test", away=["away.test"]))])
         for number in range(2 * FAILURES):
             assert ask(loop, lookups, f"a{number}@away.test").presence is Presence.UNKNOWN
         assert ask(loop, lookups, "ann@local.test").presence is Presence.EXISTS
+
+    def test_an_outage_at_one_server_is_not_over_when_another_one_answers(self, loop):
+        source, said = Hops("ann@local.test", away=["local.test"]), []
+        lookups = LiveLookups([hops(source)], lambda state: said.append(state.error))
+        for number in range(2 * FAILURES):
+            ask(loop, lookups, f"a{number}@other.test")
+            ask(loop, lookups, f"a{number}@local.test")
+            assert lookups.report()[0].error == "local.test is away"
+        assert said == ["", "local.test is away"]
+        source.away.clear()
+        loop.advance(loop.now_ms + round(OPEN_TIME * 1000))
+        ask(loop, lookups, "ann@local.test")
+        assert (lookups.report()[0].error, said[2:]) == ("", [""])
+
+    def test_each_server_that_goes_is_said_and_the_source_is_back_when_all_are(self, loop):
+        source, said = Hops(away="bcdef"), []
+        lookups = LiveLookups([hops(source)], lambda state: said.append(state.error))
+        for server in "bcdef":
+            ask(loop, lookups, f"ann@{server}")
+        assert said[:3] == ["b is away", "b is away; c is away", "b is away; c is away; d is away"]
+        assert said[-1] == lookups.report()[0].error == "b is away; c is away; d is away; and 2 more"
+        for server in "bcde":
+            source.away.remove(server)
+            ask(loop, lookups, f"bob@{server}")
+        assert (len(said), lookups.report()[0].error) == (5, "f is away")
+        source.away.clear()
+        ask(loop, lookups, "bob@f")
+        assert said[5:] == [""]
+
+    def test_a_server_without_an_answer_in_time_is_named(self, loop):
+        source = Source()
+        source.hangs = True
+        lookups = LiveLookups([hops(source)])
+        ask(loop, lookups, "ann@local.test")
+        assert lookups.report()[0].error == "local.test: no answer within 5 s"
+
+    def test_a_server_that_answers_nothing_but_errors_is_shown_though_another_one_answers(self, loop):
+        source = Odd("ann@local.test")
+        lookups = LiveLookups([hops(source)])
+        ask(loop, lookups, "ann@local.test")
+        ask(loop, lookups, "odd@other.test")
+        assert lookups.report()[0].error == "a value is of another type"
 
     def test_what_a_source_cannot_say_of_one_address_is_no_outage(self, loop):
         class Unsure(Source):

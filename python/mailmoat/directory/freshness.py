@@ -56,9 +56,7 @@ class LiveState(msgspec.Struct):
 
     name: str
     error: str = ""
-    """Why the last lookup had no answer; empty when it had one."""
-    since_ms: int = 0
-    """When that began, milliseconds since the epoch."""
+    """Why servers of it did not answer when they were last asked; empty when all did."""
     answered_ms: int = 0
     """When it answered last; 0 = not since the directory process was started."""
     counts: dict[SourceAnswer, int] = {}

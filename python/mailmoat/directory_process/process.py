@@ -215,11 +215,11 @@ class DirectoryProcess:
         self._noted()
 
     def _answers(self, state: LiveState) -> None:
-        """Log that an outage of a live source begins or ends: not that it is held back meanwhile, nor its first answer."""
+        """Log that an outage of a live source begins, or that of another of its servers, and that all are over: not its first answer."""
         self._noted()
-        if state.error and state.name not in self._away:
+        if state.error:
             maillog.event(Event.DIRECTORY_SOURCE_FAILED, source=state.name, reason=SyncState.FAILED, detail=state.error)
-        elif not state.error and state.name in self._away:
+        elif state.name in self._away:
             maillog.event(Event.DIRECTORY_SOURCE_BACK, source=state.name)
         (self._away.add if state.error else self._away.discard)(state.name)
 

@@ -1,7 +1,7 @@
 """Live sources, asked on behalf of all workers: in order, the first that has an address decides.
 
 Promises: equal lookups at the same time are one; an answer is kept for its time; a source is asked so many lookups at a time, each has
-its time, and a source that does not answer is not asked for a while, so that nobody waits in vain. One that answers some and is slow with
+its time, and a server that does not answer is not asked for a while, so that nobody waits in vain. One that answers some and is slow with
 others, as a server that holds its refusals is, is not away. No client has more of these lookups than it leaves free, and what waits is asked for in turns, so
 that one which guesses addresses leaves room for the others. An outage is UNKNOWN, never ABSENT, and
 never raised; an address that a source had is EXISTS during an outage, as long as `max_age` permits. ABSENT needs the answer of every
@@ -17,17 +17,15 @@ from collections import Counter
 from functools import partial
 from typing import TYPE_CHECKING, Final, cast
 
-import msgspec
-
 from mailmoat import clock
 from mailmoat.directory.directory import Presence
 from mailmoat.directory.freshness import LiveState, SourceAnswer
 from mailmoat.directory.live.wire import UNKNOWN, LiveReply
 from mailmoat.directory.source import Closing, LiveAnswer, Remarked
 from mailmoat.directory_process.live.row import Refutable
+from mailmoat.directory_process.live.upstreams import Upstreams
 from mailmoat.errors import LookupFailedError, SourceError
 from mailmoat.upstream.cache import Cache, memory
-from mailmoat.upstream.circuit_breaker import CircuitBreakers
 from mailmoat.upstream.deadlines import Deadlines
 from mailmoat.upstream.single_flight import ServerQueries, Unanswered
 
@@ -37,12 +35,6 @@ if TYPE_CHECKING:
     from mailmoat._native import Address
     from mailmoat.directory_process.live.row import LiveRow
 
-FAILURES: Final = 3
-"""Outages in a row after which a source is not asked for a while."""
-OPEN_TIME: Final = 5.0
-"""In seconds."""
-FAILING_TIME: Final = 60.0
-"""Seconds without an answer after which errors in answer to lookups are shown as a failure of the source."""
 OCTETS_PER_ENTRY: Final = 800
 """Memory of an answer in the cache, about."""
 
@@ -51,7 +43,7 @@ class LiveLookups:
     """The live sources of the settings."""
 
     def __init__(self, rows: Sequence[LiveRow], changed: Callable[[LiveState], None] = lambda _: None) -> None:
-        """Take the sources in their order; `changed` is called with the state of a source when an outage begins or ends."""
+        """Take the sources in their order; `changed` is called with the state of a source when `Upstreams` says so."""
         self._asked = [_SourceLookups(row, changed) for row in rows]
 
     def report(self) -> tuple[LiveState, ...]:
@@ -103,25 +95,20 @@ class LiveLookups:
 
 
 class _SourceLookups:
-    """One source with its cache, its circuit breakers and the lookups on their way."""
+    """One source with its cache, its servers and the lookups on their way."""
 
     def __init__(self, row: LiveRow, changed: Callable[[LiveState], None]) -> None:
         self.row, self._settings = row, row.settings
         self.domains = frozenset(row.settings.domains)
         """Those it is responsible for; empty = all."""
-        self._state = LiveState(row.name)
         self._counts: Counter[SourceAnswer] = Counter()
-        self._is_held_back = False
-        """It did not answer several times, and is not asked now."""
-        self._changed = changed
+        self._answered_ms, self._answer_seconds = 0, 0.0
+        self._upstreams = Upstreams(lambda: changed(self.report()))
         octets = row.settings.cache_entries * OCTETS_PER_ENTRY // 2
         self._present: Cache[str, tuple[float, LiveAnswer]] = Cache(octets, _size)
         """By mailbox, with the time up to which an answer counts as fresh."""
         self._absent: Cache[str, tuple[float, LiveAnswer]] = Cache(octets, _size)
         """By spelling; apart, so that guesses take no room from those that exist."""
-        self._breakers = CircuitBreakers(FAILURES, OPEN_TIME)
-        self._answered_at: dict[str, float] = {}
-        """By upstream, when it last answered; monotonic."""
         self._lates = Deadlines(row.settings.timeout)
         """When a lookup that goes on counts as an outage."""
         self._limits = Deadlines(max(row.settings.timeout, row.answer_time))
@@ -130,10 +117,18 @@ class _SourceLookups:
 
     def report(self) -> LiveState:
         """Return what is known of the source, for the administrator."""
-        source, counts = self.row.source, dict(self._counts)
+        source = self.row.source
         remarks = source.remarks if isinstance(source, Remarked) else ()
         doubts = len(remarks) if isinstance(source, Refutable) else 0  # of the next hop each is about a domain
-        return msgspec.structs.replace(self._state, counts=counts, remarks=remarks, inconclusive=doubts)
+        return LiveState(
+            self.row.name,
+            self._upstreams.error,
+            self._answered_ms,
+            dict(self._counts),
+            self._answer_seconds,
+            remarks,
+            doubts,
+        )
 
     def cached(self, address: Address) -> LiveAnswer | None:
         """Return what is known of an address without asking: of itself, and of the one that it is a subaddress of."""
@@ -167,7 +162,7 @@ class _SourceLookups:
         if answer is not None:
             return answer
         found, upstream = None, self.row.upstream_of(address)
-        if self._breakers.refuses(upstream):
+        if self._upstreams.breakers.refuses(upstream):
             self._counts[SourceAnswer.REFUSED] += 1
         else:
             found = await self.in_flight.answer(upstream, address, self._settings.timeout, (client,) if client else ())
@@ -182,15 +177,15 @@ class _SourceLookups:
     async def _ask(self, address: Address) -> LiveAnswer | None:
         """Ask the source; the answer is kept, whether or not somebody still waits for it."""
         upstream = self.row.upstream_of(address)
-        if self._breakers.refuses(upstream):  # since it waits for room
+        if self._upstreams.breakers.refuses(upstream):  # since it waits for room
             return None
-        self._breakers.asked(upstream)
+        self._upstreams.breakers.asked(upstream)
         begun = clock.monotonic()
         late = self._lates.begin(partial(self._late, upstream, begun))
         try:
             answer = await self._within_limit(address)
         except asyncio.CancelledError:
-            self._breakers.abandoned(upstream)
+            self._upstreams.breakers.abandoned(upstream)
             raise
         except TimeoutError:
             if late in self._lates:
@@ -198,7 +193,8 @@ class _SourceLookups:
             return None
         except SourceError as error:
             if isinstance(error, LookupFailedError) and clock.monotonic() - begun < self._settings.timeout / 2:
-                self._erred(upstream, str(error))
+                self._counts[SourceAnswer.ERROR] += 1
+                self._upstreams.erred(upstream, str(error))
             else:
                 self._failed(upstream, str(error))
             return None
@@ -208,8 +204,9 @@ class _SourceLookups:
             raise
         finally:
             self._lates.end(late)
-        self._answered(upstream)
-        self._state.answer_seconds += clock.monotonic() - begun
+        self._upstreams.answered(upstream)
+        self._answered_ms = clock.wall_ms()
+        self._answer_seconds += clock.monotonic() - begun
         self._counts[SourceAnswer(answer.presence)] += 1
         self._keep(address, answer)
         return answer
@@ -255,45 +252,16 @@ class _SourceLookups:
         return kept[1]
 
     def _late(self, upstream: str, begun: float) -> None:
-        """Count a lookup without an answer in time as an outage, unless the source has answered another one since."""
-        if self._answered_at.get(upstream, 0.0) < begun:
-            self._failed(upstream, f"no answer within {self._settings.timeout:g} s")
+        """Count a lookup without an answer in time as an outage, unless its server has answered another one since."""
+        if self._upstreams.was_heard(upstream, begun):
+            self._upstreams.breakers.abandoned(upstream)
         else:
-            self._breakers.abandoned(upstream)
-
-    def _erred(self, upstream: str, error: str) -> None:
-        """Note an error in answer to a lookup; it is shown where no other one was answered of late."""
-        self._is_there(upstream)
-        self._counts[SourceAnswer.ERROR] += 1
-        if clock.wall_ms() - self._state.answered_ms >= 1000 * FAILING_TIME:
-            self._show(error)
-
-    def _is_there(self, upstream: str) -> None:
-        self._answered_at[upstream] = clock.monotonic()
-        self._breakers.answered(upstream)
-
-    def _answered(self, upstream: str) -> None:
-        self._is_there(upstream)
-        self._state.answered_ms = now = clock.wall_ms()
-        if self._state.error or not self._state.since_ms:
-            self._state.error, self._state.since_ms, self._is_held_back = "", now, False
-            self._changed(self._state)
+            where = f"{upstream}: " if upstream else ""
+            self._failed(upstream, f"{where}no answer within {self._settings.timeout:g} s")
 
     def _failed(self, upstream: str, error: str) -> None:
         self._counts[SourceAnswer.FAILED] += 1
-        was_held_back = self._is_held_back
-        if self._breakers.unanswered(upstream):
-            self._breakers.trip(upstream)
-            self._is_held_back = True
-        self._show(error, is_new=self._is_held_back and not was_held_back)
-
-    def _show(self, error: str, *, is_new: bool = False) -> None:
-        """Say what is wrong, once."""
-        if not self._state.error:
-            self._state.since_ms, is_new = clock.wall_ms(), True
-        self._state.error = error
-        if is_new:
-            self._changed(self._state)
+        self._upstreams.failed(upstream, error)
 
 
 def _size(key: str, kept: tuple[float, LiveAnswer]) -> int:
