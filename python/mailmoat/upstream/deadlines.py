@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from itertools import count
+from itertools import count, takewhile
 from typing import TYPE_CHECKING
 
 from mailmoat import clock
@@ -49,12 +49,16 @@ class Deadlines:
         self._timer = (self._loop or asyncio.get_running_loop()).call_later(seconds, self._sweep)
 
     def _sweep(self) -> None:
-        self._timer = None
         now = clock.monotonic()
-        while self._calls:
-            number, (due, call) = next(iter(self._calls.items()))
-            if due > now:
-                self._arm(due - now)
-                return
-            del self._calls[number]
-            call()
+        # One after the other from the front, each search for the first would pass over the places of all before it.
+        late = list(takewhile(lambda begun: begun[1][0] <= now, self._calls.items()))
+        try:
+            for number, (_, call) in late:
+                if self._calls.pop(number, None) is not None:
+                    call()
+        finally:
+            if self._calls:
+                due, _ = next(iter(self._calls.values()))
+                self._arm(max(0.0, due - now))
+            else:
+                self._timer = None
