@@ -190,7 +190,8 @@ class Visitor:
         if self._resumes:
             if not self._first and not now.resumed:
                 self._work.fail("the server did not resume the session")
-            self._session = now.session
+            if self._first:
+                self._session = now.session  # each further one would cost the client a copy, and it is the one that is short of time
         if not (self._resumes and self._first):
             self._work.end()
         self._first = False
