@@ -191,7 +191,8 @@ class Visitor:
             if not self._first and not now.resumed:
                 self._work.fail("the server did not resume the session")
             if self._first:
-                self._session = now.session  # each further one would cost the client a copy, and it is the one that is short of time
+                # Each further one would cost the client a copy, and the client is what is short of time.
+                self._session = now.session
         if not (self._resumes and self._first):
             self._work.end()
         self._first = False
