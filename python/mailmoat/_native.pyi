@@ -1292,8 +1292,8 @@ def compile_directory(
 ) -> tuple[int, list[tuple[int, str]], list[tuple[int, str]]]:
     """Compile a recipient file and tables of directories; return (different entries, problems, warnings).
 
-    An input is (number, name, path): number 0 is a recipient file, 1 to 255 are tables (`directory_process/table.py`). Of one that is missing,
-    was not read whole yet or cannot be read, that counts which the snapshot at `target_path` has of it, if anything. The first input that has
+    An input is (number, name, path): number 0 is a recipient file, 1 to 255 are tables (`directory_process/table.py`). One that is missing,
+    was not read whole yet or cannot be read counts as the snapshot at `target_path` has it, if at all. The first input that has
     an address decides about it. A problem or warning is (number of the input, sentence).
     `default_domain` is appended to entries without a domain. Entries of the file outside both kinds of domains are warned about, and
     inputs without any at a local one are a problem, unless no local domain is named. So is a mistake in the file; a bad row of a table is

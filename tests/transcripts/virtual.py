@@ -211,9 +211,8 @@ def scripted(loop, services, stage, only, words):
             if "@" in rest:
                 return Pass(redirected=tuple(Address.parse(each) for each in rest.split()))
             forged = Pass()
-            object.__setattr__(
-                forged, "redirected", (rest,)
-            )  # past the check of the verdict, as only a mistake of ours could
+            # Past the check of the verdict, as only a mistake of ours could.
+            object.__setattr__(forged, "redirected", (rest,))
             return forged
         if word == "tarpits":
             return Pass(tarpit=float(rest.rstrip("s")))

@@ -1,4 +1,6 @@
-"""Takes what is in force of a source into its table, where that was lost or damaged and is begun anew: whoever was known stays known until the source says otherwise.
+"""Takes back what is in force of a source into its table, where that was lost or damaged and is begun anew.
+
+Its recipients stay known until the source says otherwise.
 
 Promises: what the bounds of the row do not permit is not taken, so tighter ones count at once. The table is read by no settings: who is not in it is
 unknown, never absent, and the source is read whole, with what was in force as the measure of the shrink guard. All of it is in force together.

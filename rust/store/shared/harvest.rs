@@ -100,7 +100,7 @@ impl Shared {
         read(self.harvest_cells(), GOING_ON)
     }
 
-    /// Once a second on the host, whoever asks first: the attacks that are over. Counts anew those that go on.
+    /// The attacks that are over; to the first worker that asks within a second. Counts anew those that go on.
     pub fn harvests_ended(&self, now: u64, least: u64) -> Vec<Harvest> {
         let Some(next) = self.harvest_cells().get(NEXT_LOOK) else { return Vec::new() };
         let due = next.load(Relaxed);

@@ -108,8 +108,8 @@ impl Opened<'_> {
 
 /// Compiles `inputs` into the snapshot `target`: of several that have an address, the first decides.
 ///
-/// Of a table that is missing, was not read whole yet or cannot be read, that counts which the snapshot that is there has of it: whoever was
-/// known stays known until the source says otherwise. It is empty where that has nothing.
+/// A table that is missing, was not read whole yet or cannot be read counts as the present snapshot has it: its recipients stay known until the
+/// source says otherwise. Where the snapshot has nothing of it, it is empty.
 /// Where little changed since the snapshot that is there, only that is compiled; then the warnings are about that, too.
 pub fn compile(inputs: &[Input], target: &Path, scope: &Scope) -> Result<Compiled, Failure> {
     compile_with(inputs, target, scope, changes::most_of)

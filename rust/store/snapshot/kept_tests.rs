@@ -1,4 +1,4 @@
-//! A table that is lost, or cannot be read: whoever was known of it stays known, whatever else is compiled.
+//! A table that is lost, or cannot be read: its recipients stay known, whatever else is compiled.
 
 use proptest::prelude::*;
 

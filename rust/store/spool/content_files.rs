@@ -50,8 +50,8 @@ impl ContentFiles {
     /// Gives a large content its lasting file, durable but for its name (see [`Self::sync`]); returns the name, or None for
     /// content that belongs into the database.
     ///
-    /// A received file is linked, not moved: its name in `incoming` stays good for whoever holds the message, and goes with it. Octets
-    /// in memory get this one name, and whoever holds the message reads them there.
+    /// A received file is linked, not moved: its name in `incoming` stays good as long as the message is held, and goes with it. Octets
+    /// in memory get this one name, and are read there.
     pub fn store(&mut self, sequence: i64, octets: &Octets) -> Result<Option<String>, Error> {
         let path = self.path(sequence);
         let stored = match octets {

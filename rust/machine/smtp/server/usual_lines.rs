@@ -1,7 +1,7 @@
 //! Lines as nearly all of a content is made of, found many at once: whole ones, each with its CRLF, that need no change.
 //!
 //! A search for the end of each line costs most where lines are short. So blocks are looked at as a whole, without a branch an octet, which
-//! the compiler makes a few instructions for 16 octets. What is not usual is left to whoever looks at each line.
+//! the compiler makes a few instructions for 16 octets. What is not usual is left to the code that reads line by line.
 
 /// Octets of a block.
 const BLOCK: usize = 256;
